@@ -1,0 +1,37 @@
+"""Fine-tune, distil, evaluate, ship and run real-time DETR detectors with Hugging Face Transformers."""
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+# Public names and where they live. They load on first use, so that `hf-detr --help` does not wait for torch.
+_MODULE_OF = {
+    "CocoEvaluator": "hf_detr.evaluation.coco",
+    "DetectionCollator": "hf_detr.data.collate",
+    "DetectionDataset": "hf_detr.data.dataset",
+    "Detections": "hf_detr.inference.detections",
+    "Detector": "hf_detr.inference.detector",
+    "DetrTrainer": "hf_detr.training.trainer",
+    "DetrTrainingArguments": "hf_detr.training.arguments",
+    "ModelEma": "hf_detr.training.ema",
+    "attach_criterion": "hf_detr.losses.attach",
+    "build_augmentation": "hf_detr.data.augment",
+    "check_dataset": "hf_detr.data.checks",
+    "load_coco": "hf_detr.data.coco",
+    "load_for_finetuning": "hf_detr.models.loading",
+    "load_from_scratch": "hf_detr.models.loading",
+    "load_recipe": "hf_detr.recipes",
+}
+
+__all__ = sorted(_MODULE_OF)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULE_OF:
+        return getattr(importlib.import_module(_MODULE_OF[name]), name)
+    raise AttributeError(f"module 'hf_detr' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_MODULE_OF])

@@ -1,0 +1,59 @@
+"""Which data to train on, and how pictures are changed before the model sees them."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class DataArguments:
+    """Where the pictures and annotations are, and how they are read."""
+
+    data: str | None = field(
+        default=None,
+        metadata={"help": "Folder with the data set in one of the usual COCO layouts; splits are found by themselves."},
+    )
+    train_images: str | None = field(default=None, metadata={"help": "Training pictures, where --data does not fit."})
+    train_annotations: str | None = field(default=None, metadata={"help": "COCO file of --train_images."})
+    valid_images: str | None = field(default=None, metadata={"help": "Validation pictures, where --data does not fit."})
+    valid_annotations: str | None = field(default=None, metadata={"help": "COCO file of --valid_images."})
+    image_size: list[int] = field(
+        default_factory=lambda: [640],
+        metadata={"help": "Input size in pixels: one number for a square, or height and width. Multiples of 32."},
+    )
+    check_data: bool = field(
+        default=True, metadata={"help": "Check the annotations before training, as `hf-detr check` does."}
+    )
+    on_unreadable: str = field(
+        default="skip",
+        metadata={
+            "help": "A picture that cannot be read: `skip` it (counted and named in the log) or `raise` an error.",
+            "choices": ["skip", "raise"],
+        },
+    )
+
+
+@dataclass
+class AugmentArguments:
+    """Random changes to training pictures, in the order of D-FINE's recipe (https://huggingface.co/papers/2410.13842).
+
+    All but the flip stop for the last epochs, see `no_aug_epochs` of the training arguments.
+    """
+
+    photometric_prob: float = field(
+        default=0.5, metadata={"help": "Chance of changed brightness, contrast, saturation and hue."}
+    )
+    zoom_out_prob: float = field(
+        default=0.5, metadata={"help": "Chance that the picture shrinks on a canvas up to 4 times as wide and high."}
+    )
+    iou_crop_prob: float = field(
+        default=0.8, metadata={"help": "Chance of a random crop that keeps the overlap with some object high enough."}
+    )
+    flip_prob: float = field(default=0.5, metadata={"help": "Chance of a left-right flip; 0 for text and digits."})
+    min_box_side: float = field(
+        default=1.0, metadata={"help": "Boxes thinner than this many pixels after augmentation are dropped."}
+    )
+    multi_scale: bool = field(
+        default=True, metadata={"help": "Draw each batch's size between 75 % and 125 % of `image_size`."}
+    )
+    multi_scale_repeat: int = field(
+        default=20, metadata={"help": "How many times `image_size` itself is among the sizes that are drawn from."}
+    )

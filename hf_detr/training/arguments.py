@@ -1,0 +1,80 @@
+"""How to train: Transformers' own arguments, with the papers' defaults, and the few that are ours."""
+
+from dataclasses import dataclass, field
+
+from transformers import TrainingArguments
+
+
+@dataclass
+class DetrTrainingArguments(TrainingArguments):
+    """`TrainingArguments` with the defaults of D-FINE (https://huggingface.co/papers/2410.13842, section 4.1).
+
+    Best checkpoints are chosen by COCO AP of the averaged (EMA) weights. Epoch counts that do not fit a short run are
+    made smaller, and the log says so.
+    """
+
+    output_dir: str | None = field(default=None, metadata={"help": "Where the results go; must not hold another run."})
+    num_train_epochs: float = field(default=30.0, metadata={"help": "Passes over the training pictures."})
+    per_device_train_batch_size: int = field(default=8, metadata={"help": "Pictures per step and device."})
+    per_device_eval_batch_size: int = field(default=8, metadata={"help": "Pictures per evaluation step and device."})
+    learning_rate: float = field(default=2e-4, metadata={"help": "Highest learning rate of everything but the backbone."})
+    backbone_lr_ratio: float = field(
+        default=0.5, metadata={"help": "The backbone trains at learning_rate times this. 0 freezes it."}
+    )
+    weight_decay: float = field(default=1e-4, metadata={"help": "AdamW weight decay; none on norms and biases."})
+    max_grad_norm: float = field(default=0.1, metadata={"help": "Gradients longer than this are scaled down to it."})
+    warmup_steps: float = field(
+        default=500,
+        metadata={"help": "Steps of learning-rate warm-up, or a share of the run if below 1; never over a tenth of it."},
+    )
+    lr_schedule: str = field(
+        default="flat_cosine",
+        metadata={
+            "help": "`flat_cosine` (warm-up, flat, cosine, floor: DEIM), `constant` (warm-up, then flat: D-FINE), or "
+            "`transformers` to use --lr_scheduler_type.",
+            "choices": ["flat_cosine", "constant", "transformers"],
+        },
+    )
+    lr_floor: float = field(default=0.5, metadata={"help": "flat_cosine ends at learning_rate times this."})
+    flat_epochs: float | None = field(
+        default=None, metadata={"help": "flat_cosine stays flat until this epoch. Default: 4 + half of the rest."}
+    )
+    no_aug_epochs: float = field(
+        default=12.0,
+        metadata={
+            "help": "The last epochs train without heavy augmentation, multi-scale and (flat_cosine) at the lowest "
+            "learning rate; at most a tenth of the run, one epoch at least. 0 never stops augmenting."
+        },
+    )
+    ema: bool = field(default=True, metadata={"help": "Evaluate and save an exponential moving average of the weights."})
+    ema_decay: float = field(default=0.9999, metadata={"help": "Decay of the moving average once warmed up."})
+    ema_warmup_steps: float = field(
+        default=1000, metadata={"help": "Decay at step t is ema_decay * (1 - exp(-t / this)). 0: no warm-up."}
+    )
+    early_stopping_patience: int | None = field(
+        default=None, metadata={"help": "Stop after this many evaluations without a better AP."}
+    )
+    max_detections: int | None = field(
+        default=None,
+        metadata={"help": "Detections per image that count. Default: 100 as in COCO, more where an image has more objects."},
+    )
+    eval_backend: str = field(
+        default="hotcoco",
+        metadata={"help": "What computes the COCO numbers: `hotcoco` or `pycocotools`.", "choices": ["hotcoco", "pycocotools"]},
+    )
+    resume: bool = field(
+        default=False, metadata={"help": "Continue the run in output_dir from its last complete checkpoint."}
+    )
+    hub_private_repo: bool | None = field(default=True, metadata={"help": "Publish as a private repository."})
+    eval_strategy: str = field(default="epoch", metadata={"help": "When to evaluate: `epoch`, `steps` or `no`."})
+    save_strategy: str = field(default="epoch", metadata={"help": "When to save: `epoch`, `steps`, `best` or `no`."})
+    save_total_limit: int | None = field(default=2, metadata={"help": "Checkpoints kept; the best one always is."})
+    load_best_model_at_end: bool = field(default=True, metadata={"help": "Finish with the weights of the best AP."})
+    metric_for_best_model: str | None = field(default="AP", metadata={"help": "Number that decides which is best."})
+    greater_is_better: bool | None = field(default=True, metadata={"help": "Whether more of that number is better."})
+    logging_steps: float = field(default=50, metadata={"help": "Steps between logged losses."})
+    dataloader_num_workers: int = field(default=4, metadata={"help": "Processes that read and augment pictures."})
+    remove_unused_columns: bool = field(default=False, metadata={"help": "Not used: the collator decides."})
+    ddp_find_unused_parameters: bool | None = field(
+        default=False, metadata={"help": "Not needed: every parameter gets a gradient in every step."}
+    )
