@@ -1,8 +1,12 @@
 """How to train: Transformers' own arguments, with the papers' defaults, and the few that are ours."""
 
+import importlib.util
+import logging
 from dataclasses import dataclass, field
 
 from transformers import TrainingArguments
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -17,7 +21,7 @@ class DetrTrainingArguments(TrainingArguments):
     num_train_epochs: float = field(default=30.0, metadata={"help": "Passes over the training pictures."})
     per_device_train_batch_size: int = field(default=8, metadata={"help": "Pictures per step and device."})
     per_device_eval_batch_size: int = field(default=8, metadata={"help": "Pictures per evaluation step and device."})
-    learning_rate: float = field(default=2e-4, metadata={"help": "Highest learning rate of everything but the backbone."})
+    learning_rate: float = field(default=2e-4, metadata={"help": "Highest learning rate of all but the backbone."})
     backbone_lr_ratio: float = field(
         default=0.5, metadata={"help": "The backbone trains at learning_rate times this. 0 freezes it."}
     )
@@ -25,7 +29,7 @@ class DetrTrainingArguments(TrainingArguments):
     max_grad_norm: float = field(default=0.1, metadata={"help": "Gradients longer than this are scaled down to it."})
     warmup_steps: float = field(
         default=500,
-        metadata={"help": "Steps of learning-rate warm-up, or a share of the run if below 1; never over a tenth of it."},
+        metadata={"help": "Steps of learning-rate warm-up, or a share of the run if below 1; at most a tenth of it."},
     )
     lr_schedule: str = field(
         default="flat_cosine",
@@ -43,10 +47,10 @@ class DetrTrainingArguments(TrainingArguments):
         default=12.0,
         metadata={
             "help": "The last epochs train without heavy augmentation, multi-scale and (flat_cosine) at the lowest "
-            "learning rate; at most a tenth of the run, one epoch at least. 0 never stops augmenting."
+            "learning rate; at most a fifth of the run, one epoch at least. 0 never stops augmenting."
         },
     )
-    ema: bool = field(default=True, metadata={"help": "Evaluate and save an exponential moving average of the weights."})
+    ema: bool = field(default=True, metadata={"help": "Evaluate and save a moving average of the weights."})
     ema_decay: float = field(default=0.9999, metadata={"help": "Decay of the moving average once warmed up."})
     ema_warmup_steps: float = field(
         default=1000, metadata={"help": "Decay at step t is ema_decay * (1 - exp(-t / this)). 0: no warm-up."}
@@ -56,11 +60,16 @@ class DetrTrainingArguments(TrainingArguments):
     )
     max_detections: int | None = field(
         default=None,
-        metadata={"help": "Detections per image that count. Default: 100 as in COCO, more where an image has more objects."},
+        metadata={
+            "help": "Detections per image that count. Default: 100 as in COCO, or as many as the fullest image has."
+        },
     )
     eval_backend: str = field(
         default="hotcoco",
-        metadata={"help": "What computes the COCO numbers: `hotcoco` or `pycocotools`.", "choices": ["hotcoco", "pycocotools"]},
+        metadata={
+            "help": "What computes the COCO numbers: `hotcoco` or `pycocotools`.",
+            "choices": ["hotcoco", "pycocotools"],
+        },
     )
     resume: bool = field(
         default=False, metadata={"help": "Continue the run in output_dir from its last complete checkpoint."}
@@ -74,7 +83,26 @@ class DetrTrainingArguments(TrainingArguments):
     greater_is_better: bool | None = field(default=True, metadata={"help": "Whether more of that number is better."})
     logging_steps: float = field(default=50, metadata={"help": "Steps between logged losses."})
     dataloader_num_workers: int = field(default=4, metadata={"help": "Processes that read and augment pictures."})
+    report_to: str | list[str] | None = field(
+        default="auto",
+        metadata={"help": "Where curves go: `tensorboard`, `wandb`, `none`, …; `auto` is TensorBoard if installed."},
+    )
+    logging_nan_inf_filter: bool = field(
+        default=False, metadata={"help": "Unused: a loss that is not finite stops the run."}
+    )
     remove_unused_columns: bool = field(default=False, metadata={"help": "Not used: the collator decides."})
     ddp_find_unused_parameters: bool | None = field(
         default=False, metadata={"help": "Not needed: every parameter gets a gradient in every step."}
     )
+
+    def __post_init__(self) -> None:
+        if self.report_to == "auto":
+            self.report_to = "tensorboard" if importlib.util.find_spec("tensorboard") else "none"
+        super().__post_init__()
+        if self.n_gpu > 1:
+            # torch's DataParallel cannot split our lists of targets, and is slow anyway.
+            logger.warning(
+                "Using 1 of %d GPUs. For all of them: accelerate launch scripts/train.py … with the same flags.",
+                self.n_gpu,
+            )
+            self._n_gpu = 1

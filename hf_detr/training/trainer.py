@@ -1,0 +1,305 @@
+"""Transformers' `Trainer`, with the few overrides that detection needs."""
+
+import logging
+import math
+import os
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+from transformers import EarlyStoppingCallback, EvalPrediction, Trainer
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
+from transformers.trainer_utils import rotate_checkpoints
+
+from hf_detr.errors import TrainingError
+from hf_detr.evaluation.coco import CocoEvaluator
+from hf_detr.losses.attach import attach_criterion
+from hf_detr.models.decoding import decode_detections, prepare_pixels
+from hf_detr.training import checkpoints
+from hf_detr.training.arguments import DetrTrainingArguments
+from hf_detr.training.callbacks import EmaCallback, InterruptCallback, ProgressBar
+from hf_detr.training.ema import ModelEma
+from hf_detr.training.optimizer import is_backbone, parameter_groups
+from hf_detr.training.schedule import Stages, fit_warmup, flat_cosine, linear_warmup, plan_stages
+
+logger = logging.getLogger(__name__)
+
+# Several processes ask each other for an interrupt only this often: the question waits for all of them.
+_STEPS_BETWEEN_INTERRUPT_CHECKS = 10
+
+
+class DetrTrainer(Trainer):
+    """Fine-tunes a DETR detector with the papers' optimizer groups, schedule, moving average and criterion.
+
+    Args:
+        model: a detector of `load_for_finetuning` or `load_from_scratch`; our criterion is attached to it.
+        args: training arguments.
+        processing_class: the model's image processor; saved with every checkpoint.
+        train_dataset, eval_dataset: `DetectionDataset`s.
+        data_collator: a `DetectionCollator`.
+        evaluator: what turns detections of ``eval_dataset`` into COCO numbers. Default: a `CocoEvaluator` of it.
+        kwargs: passed on to `Trainer`.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        args: DetrTrainingArguments,
+        *,
+        processing_class: Any,
+        train_dataset: Any = None,
+        eval_dataset: Any = None,
+        data_collator: Any,
+        evaluator: CocoEvaluator | None = None,
+        **kwargs: Any,
+    ):
+        attach_criterion(model)
+        if args.backbone_lr_ratio == 0:
+            for name, parameter in model.named_parameters():
+                parameter.requires_grad_(parameter.requires_grad and not is_backbone(name))
+        if evaluator is None and eval_dataset is not None:
+            evaluator = CocoEvaluator(
+                eval_dataset.index, max_detections=args.max_detections, backend=args.eval_backend
+            )
+        self.evaluator = evaluator
+        self.last_evaluation: dict[str, Any] | None = None
+        self.unreadable: dict[str, str] = {}
+        self._loss_sums: dict[str, Tensor] = {}
+        self._loss_count = 0
+
+        # The evaluator takes one batch after the other, so memory does not grow with the evaluated set.
+        args.batch_eval_metrics = True
+        args.label_names = ["labels"]
+        super().__init__(
+            model=model,
+            args=args,
+            processing_class=processing_class,
+            train_dataset=train_dataset,
+            eval_dataset=eval_dataset,
+            data_collator=data_collator,
+            compute_metrics=self._add_to_evaluation if evaluator is not None else None,
+            **kwargs,
+        )
+        if self.is_fsdp_enabled or self.is_deepspeed_enabled:
+            raise TrainingError(
+                "FSDP and DeepSpeed shard the weights, which the moving average and our checkpoints do not support. "
+                "The largest of these models has 76 million parameters: use plain data parallelism."
+            )
+        # Losses are divided by the boxes of one forward; the Trainer divides by the number of accumulated forwards.
+        self.loss_is_scaled_for_ga = False
+
+        self.ema = None
+        if args.ema:
+            self.ema = ModelEma(self.model, decay=args.ema_decay, warmup_steps=args.ema_warmup_steps)
+            self.add_callback(EmaCallback(self.ema))
+        self.interrupt = InterruptCallback(self._any_process_interrupted)
+        self.add_callback(self.interrupt)
+        if args.early_stopping_patience is not None:
+            self.add_callback(EarlyStoppingCallback(early_stopping_patience=args.early_stopping_patience))
+        if self.pop_callback(ProgressCallback) is not None:
+            self.add_callback(ProgressBar())
+        self.remove_callback(PrinterCallback)
+
+    # Data
+
+    def _get_dataloader(
+        self, dataset, description, batch_size, sampler_fn=None, is_training=False, dataloader_key=None
+    ):
+        # A last training batch of one picture would be noise for the batch norms; an evaluation must not lose it.
+        self.args.dataloader_drop_last = is_training
+        return super()._get_dataloader(dataset, description, batch_size, sampler_fn, is_training, dataloader_key)
+
+    def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        for path, reason in inputs.pop("unreadable", ()):
+            if path not in self.unreadable:
+                self.unreadable[path] = reason
+                logger.warning("Skipped unreadable picture %s: %s", path, reason)
+        inputs = super()._prepare_inputs(inputs)
+        inputs["pixel_values"] = prepare_pixels(inputs["pixel_values"], self.processing_class)
+        return inputs
+
+    def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> Tensor | None:
+        """Boxes per forward, averaged over the accumulated batches of this step and over all processes, at least 1."""
+        counts = [
+            sum(len(label["class_labels"]) for label in batch["labels"])
+            for batch in batch_samples
+            if "labels" in batch
+        ]
+        if not counts:
+            return None
+        mean = torch.tensor(sum(counts) / len(counts), dtype=torch.float32, device=device)
+        if self.args.world_size > 1:
+            mean = self.accelerator.reduce(mean, reduction="mean")
+        return mean.clamp(min=1)
+
+    # Optimisation
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        if self.optimizer is None:
+            args = self.args
+            groups = parameter_groups(
+                self.model,
+                learning_rate=args.learning_rate,
+                backbone_lr_ratio=args.backbone_lr_ratio,
+                weight_decay=args.weight_decay,
+            )
+            optimizer_class, options = self.get_optimizer_cls_and_kwargs(args, self.model)
+            for group in groups:
+                del group["names"]
+            self.optimizer = optimizer_class(groups, **options)
+        return self.optimizer
+
+    def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None):
+        args = self.args
+        if args.lr_schedule == "transformers":
+            return super().create_scheduler(num_training_steps, optimizer)
+        if self.lr_scheduler is None:
+            warmup = fit_warmup(args.warmup_steps, num_training_steps)
+            stages = self.stages(num_training_steps)
+            per_epoch = num_training_steps / stages.total
+            if args.lr_schedule == "flat_cosine":
+                factor = partial(
+                    flat_cosine,
+                    warmup=warmup,
+                    flat=round(stages.flat * per_epoch),
+                    stop=round(stages.stop * per_epoch),
+                    floor=args.lr_floor,
+                )
+            else:
+                factor = partial(linear_warmup, warmup=warmup)
+            self.lr_scheduler = LambdaLR(optimizer or self.optimizer, factor)
+            self._created_lr_scheduler = True
+        return self.lr_scheduler
+
+    def stages(self, num_training_steps: int) -> Stages:
+        """The stages of this run, in epochs."""
+        args = self.args
+        epochs = args.num_train_epochs
+        if args.max_steps > 0:
+            global_batch = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+            epochs = num_training_steps / max(1, len(self.train_dataset) // global_batch)
+        return plan_stages(epochs, no_aug_epochs=args.no_aug_epochs, flat_epochs=args.flat_epochs)
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        outputs = model(**inputs, num_items_in_batch=num_items_in_batch)
+        for name, value in outputs.loss_dict.items():
+            value = value.detach()
+            self._loss_sums[name] = self._loss_sums[name] + value if name in self._loss_sums else value
+        self._loss_count += 1
+        return (outputs.loss, outputs) if return_outputs else outputs.loss
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        if "loss" in logs:
+            if not math.isfinite(logs["loss"]):
+                raise TrainingError(
+                    f"The loss became {logs['loss']} before step {self.state.global_step}. Lower --learning_rate, or "
+                    "train in bf16 or float32 instead of fp16. Checkpoints saved before are untouched."
+                )
+            logs.update({name: (total / self._loss_count).item() for name, total in self._loss_sums.items()})
+            self._loss_sums, self._loss_count = {}, 0
+        super().log(logs, start_time)
+
+    # Evaluation, of the averaged weights
+
+    def evaluation_loop(self, *args, **kwargs):
+        if self.evaluator is not None:
+            self.evaluator.reset()
+        with self.ema.applied() if self.ema is not None else nullcontext():
+            return super().evaluation_loop(*args, **kwargs)
+
+    def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
+        """Detections ``(B, top_k, 6)`` and image numbers ``(B,)``: fixed shapes, which gather without padding."""
+        inputs = self._prepare_inputs(inputs)
+        labels = inputs.pop("labels")
+        with torch.no_grad(), self.compute_loss_context_manager():
+            outputs = model(pixel_values=inputs["pixel_values"])
+        sizes_hw = torch.stack([label["orig_size_hw"] for label in labels])
+        images = torch.stack([label["image_index"] for label in labels])
+        readable = torch.stack([label["readable"] for label in labels])
+        top_k = max(self.evaluator.max_detections, outputs.logits.shape[1])
+        detections = decode_detections(outputs.logits.float(), outputs.pred_boxes.float(), sizes_hw, top_k)
+        return None, detections, torch.where(readable, images, -1 - images)
+
+    def _add_to_evaluation(self, prediction: EvalPrediction, compute_result: bool) -> dict[str, float]:
+        self.evaluator.update(prediction.label_ids, prediction.predictions)
+        if not compute_result:
+            return {}
+        self.last_evaluation = self.evaluator.compute()
+        return {
+            name: float("nan") if value is None else value
+            for name, value in self.last_evaluation.items()
+            if value is None or isinstance(value, int | float)
+        }
+
+    # Checkpoints: model.safetensors holds the averaged weights, training_weights.safetensors those being trained
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        with self.ema.applied() if self.ema is not None else nullcontext():
+            super().save_model(output_dir, _internal_call)
+
+    def _save_checkpoint(self, model, trial) -> None:
+        run, limit = Path(self.args.output_dir), self.args.save_total_limit
+        checkpoint = run / f"checkpoint-{self.state.global_step}"
+        best = run / f"checkpoint-{self.state.best_global_step}"
+        with checkpoints.saving(run) as staging:
+            self.args.output_dir, self.args.save_total_limit = str(staging), None
+            try:
+                super()._save_checkpoint(model, trial)
+            finally:
+                self.args.output_dir, self.args.save_total_limit = str(run), limit
+            self.accelerator.wait_for_everyone()
+            if self.args.should_save:
+                # The stock code looked for the best one beside the temporary folder.
+                self.state.best_model_checkpoint = str(best) if best == checkpoint or best.is_dir() else None
+                self.state.save_to_json(str(staging / checkpoint.name / checkpoints.STATE_FILE))
+                checkpoints.publish(staging / checkpoint.name, checkpoint)
+                staging.rmdir()
+                rotate_checkpoints(str(run), limit, self.state.best_model_checkpoint, use_mtime=False)
+        self.accelerator.wait_for_everyone()
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        super()._save_optimizer_and_scheduler(output_dir)
+        if self.args.should_save:
+            updates = self.ema.updates if self.ema is not None else 0
+            save_file(
+                self._training_weights(),
+                os.path.join(output_dir, checkpoints.TRAINING_WEIGHTS_FILE),
+                {"ema_updates": str(updates)},
+            )
+
+    def _training_weights(self) -> dict[str, Tensor]:
+        # Tied heads appear under one name only, as safetensors asks.
+        return {
+            name: tensor.detach().contiguous()
+            for name, tensor in [*self.model.named_parameters(), *self.model.named_buffers()]
+        }
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model=None) -> None:
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        if self.ema is not None:
+            self.ema.reset()
+        path = os.path.join(resume_from_checkpoint, checkpoints.TRAINING_WEIGHTS_FILE)
+        weights = load_file(path)
+        with torch.no_grad():
+            for name, tensor in [*self.model.named_parameters(), *self.model.named_buffers()]:
+                tensor.copy_(weights[name])
+        if self.ema is not None:
+            self.ema.updates = checkpoints.ema_updates(path)
+
+    def _load_best_model(self) -> None:
+        super()._load_best_model()
+        if self.ema is not None:
+            self.ema.reset()
+
+    def _any_process_interrupted(self, here: bool, step: int) -> bool:
+        if self.args.world_size == 1:
+            return here
+        if step % _STEPS_BETWEEN_INTERRUPT_CHECKS:
+            return False
+        flag = torch.tensor(float(here), device=self.args.device)
+        return bool(self.accelerator.reduce(flag, reduction="sum").item())
