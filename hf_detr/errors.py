@@ -1,5 +1,8 @@
 """Errors a user can act on. The command line prints their message and exits with code 2; anything else is a bug."""
 
+import difflib
+from collections.abc import Iterable
+
 
 class HfDetrError(Exception):
     """Base of every error whose message tells the user what is wrong, where, and what to do."""
@@ -23,3 +26,19 @@ class TrainingError(HfDetrError):
 
 class ExportError(HfDetrError):
     """A model cannot be exported, or the exported model does not compute the same."""
+
+
+def nearest(word: str, options: Iterable[str]) -> str | None:
+    """The option spelled most like `word`, or None where none comes near."""
+    matches = difflib.get_close_matches(word, list(options), n=1, cutoff=0.6)
+    return matches[0] if matches else None
+
+
+def did_you_mean(word: str, options: Iterable[str]) -> str:
+    """` Did you mean 'train'?`, the end of a message; nothing where no option comes near.
+
+    >>> did_you_mean("trian", ["train", "predict"])
+    " Did you mean 'train'?"
+    """
+    option = nearest(word, options)
+    return f" Did you mean {option!r}?" if option else ""
