@@ -63,21 +63,6 @@ class ModelEma:
         torch._foreach_copy_(live, average)
         torch._foreach_copy_(average, kept)
 
-    def state_dict(self) -> dict[str, Tensor | int]:
-        """The averaged tensors by name, and the number of updates."""
-        return {"updates": self.updates, "average": dict(self._average)}
-
-    @torch.no_grad()
-    def load_state_dict(self, state: dict) -> None:
-        """Continue from `state_dict()` of the same model.
-
-        Raises:
-            KeyError: a tensor of the model is not in the state.
-        """
-        self.updates = state["updates"]
-        for name, tensor in self._average.items():
-            tensor.copy_(state["average"][name])
-
 
 def _floating_tensors(model: nn.Module) -> dict[str, Tensor]:
     tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
