@@ -2,9 +2,11 @@
 
 import importlib.util
 import logging
+import os
 from dataclasses import dataclass, field
 
 from transformers import TrainingArguments
+from transformers.utils import is_torch_bf16_gpu_available
 
 logger = logging.getLogger(__name__)
 
@@ -17,7 +19,9 @@ class DetrTrainingArguments(TrainingArguments):
     made smaller, and the log says so.
     """
 
-    output_dir: str | None = field(default=None, metadata={"help": "Where the results go; must not hold another run."})
+    output_dir: str | None = field(
+        default=None, metadata={"help": "Where the results go; must not hold another run. Default: runs/RECIPE-DATA."}
+    )
     num_train_epochs: float = field(default=30.0, metadata={"help": "Passes over the training pictures."})
     per_device_train_batch_size: int = field(default=8, metadata={"help": "Pictures per step and device."})
     per_device_eval_batch_size: int = field(default=8, metadata={"help": "Pictures per evaluation step and device."})
@@ -82,7 +86,15 @@ class DetrTrainingArguments(TrainingArguments):
     metric_for_best_model: str | None = field(default="AP", metadata={"help": "Number that decides which is best."})
     greater_is_better: bool | None = field(default=True, metadata={"help": "Whether more of that number is better."})
     logging_steps: float = field(default=50, metadata={"help": "Steps between logged losses."})
-    dataloader_num_workers: int = field(default=4, metadata={"help": "Processes that read and augment pictures."})
+    bf16: bool | None = field(
+        default=None, metadata={"help": "Train in bfloat16. Default: where the GPU supports it and fp16 is not asked."}
+    )
+    dataloader_num_workers: int | None = field(
+        default=None, metadata={"help": "Processes that read and augment pictures. Default: one per core, at most 8."}
+    )
+    dataloader_persistent_workers: bool = field(
+        default=True, metadata={"help": "Keep those processes from epoch to epoch."}
+    )
     report_to: str | list[str] | None = field(
         default="auto",
         metadata={"help": "Where curves go: `tensorboard`, `wandb`, `none`, …; `auto` is TensorBoard if installed."},
@@ -98,6 +110,11 @@ class DetrTrainingArguments(TrainingArguments):
     def __post_init__(self) -> None:
         if self.report_to == "auto":
             self.report_to = "tensorboard" if importlib.util.find_spec("tensorboard") else "none"
+        if self.bf16 is None:
+            self.bf16 = not self.fp16 and not self.use_cpu and is_torch_bf16_gpu_available()
+        if self.dataloader_num_workers is None:
+            self.dataloader_num_workers = min(os.cpu_count() or 1, 8)
+        self.dataloader_persistent_workers = self.dataloader_persistent_workers and self.dataloader_num_workers > 0
         super().__post_init__()
         if self.n_gpu > 1:
             # torch's DataParallel cannot split our lists of targets, and is slow anyway.

@@ -111,8 +111,14 @@ class DetrTrainer(Trainer):
         self, dataset, description, batch_size, sampler_fn=None, is_training=False, dataloader_key=None
     ):
         # A last training batch of one picture would be noise for the batch norms; an evaluation must not lose it.
+        # Multi-scale, too, is for training only.
         self.args.dataloader_drop_last = is_training
-        return super()._get_dataloader(dataset, description, batch_size, sampler_fn, is_training, dataloader_key)
+        collator = self.data_collator
+        self.data_collator = collator if is_training else collator.for_evaluation()
+        try:
+            return super()._get_dataloader(dataset, description, batch_size, sampler_fn, is_training, dataloader_key)
+        finally:
+            self.data_collator = collator
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
         for path, reason in inputs.pop("unreadable", ()):
