@@ -1,0 +1,307 @@
+"""Models and their image processors: fresh, from a checkpoint to other classes, or from a checkpoint as it is."""
+
+import difflib
+import logging
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+from transformers import AutoConfig, AutoImageProcessor, PreTrainedModel
+
+from hf_detr.errors import CheckpointError
+from hf_detr.models.denoising import use_paper_denoising
+from hf_detr.models.families import (
+    ARCHITECTURES,
+    FAMILIES,
+    build_config,
+    build_processor,
+    check_image_size,
+    load_class,
+    override_config,
+    recognise_variant,
+)
+from hf_detr.models.initialization import initialise_like_paper
+
+logger = logging.getLogger(__name__)
+
+# Tensors with one row per class, in every family; the denoising embedding has one more, for padding.
+_CLASS_TENSOR = re.compile(r"(?:^|\.)(?:class_embed\.\d+|enc_score_head|denoising_class_embed)\.(?:weight|bias)$")
+
+
+def load_from_scratch(
+    family: str,
+    size: str,
+    *,
+    id2label: Mapping[int, str],
+    image_size_hw: tuple[int, int] = (640, 640),
+    config_overrides: Mapping[str, Any] | None = None,
+    num_queries: int | None = None,
+):
+    """A model with the random weights the paper starts from, and its image processor.
+
+    Args:
+        family: such as ``"d_fine"``, see `hf_detr.models.families.FAMILIES`.
+        size: such as ``"s"``.
+        id2label: class id to class name.
+        image_size_hw: height and width of the input in pixels.
+        config_overrides: configuration fields that differ from the family's table.
+        num_queries: most objects found in one image; the family's number by default.
+
+    Raises:
+        RecipeError: unknown family, size or configuration field.
+        CheckpointError: an image size the model cannot take, or more queries than the image has anchors.
+    """
+    config = build_config(family, size, id2label=id2label, **_overrides(config_overrides, num_queries))
+    processor = build_processor(config, image_size_hw)
+    model = load_class(ARCHITECTURES[config.model_type].model_class)(config)
+    initialise_like_paper(model)
+    use_paper_denoising(model)
+    return model, processor
+
+
+def load_for_finetuning(
+    model_name_or_path: str | os.PathLike,
+    *,
+    id2label: Mapping[int, str],
+    image_size_hw: tuple[int, int] | None = None,
+    class_map: Sequence[str] | None = None,
+    num_queries: int | None = None,
+    config_overrides: Mapping[str, Any] | None = None,
+    revision: str = "main",
+):
+    """A checkpoint with the classes of another data set, and its image processor.
+
+    Rows of classes that have the same name carry over in every class head and in the denoising embedding; all others
+    are drawn as in the paper. The log says which.
+
+    Args:
+        model_name_or_path: local folder or Hub id.
+        id2label: class id to class name of the new data set.
+        image_size_hw: height and width of the input in pixels; the checkpoint's own by default.
+        class_map: ``"old:new"`` names; the class ``new`` starts from the rows of the checkpoint's ``old``. Wins over
+            equal names.
+        num_queries: most objects found in one image; the checkpoint's number by default.
+        config_overrides: configuration fields that differ from the checkpoint's.
+        revision: branch, tag or commit on the Hub.
+
+    Raises:
+        CheckpointError: it cannot be found, read, or is not a detector of a supported family; the class map names
+            classes that do not exist; or the image size does not fit.
+        RecipeError: unknown configuration field.
+    """
+    pretrained, processor = _load(model_name_or_path, revision, complete=False)
+    overrides = _overrides(config_overrides, num_queries)
+    variant = recognise_variant(pretrained.config)
+    if variant is not None:
+        # Converted checkpoints on the Hub all say True, whatever the authors trained with.
+        values = FAMILIES[variant[0]][variant[1]].values
+        overrides = {"freeze_backbone_batch_norms": values["freeze_backbone_batch_norms"], **overrides}
+    config = override_config(pretrained.config, overrides, id2label=id2label)
+    size = processor.size
+    image_size_hw = image_size_hw or (size["height"], size["width"])
+    check_image_size(config, image_size_hw)
+    processor.size = {"height": image_size_hw[0], "width": image_size_hw[1]}
+
+    model = type(pretrained)(config)
+    initialise_like_paper(model)
+    rows = match_classes(pretrained.config.id2label, config.id2label, class_map or ())
+    report = carry_weights(model, pretrained.state_dict(), rows)
+    logger.info("%s", report.describe(str(model_name_or_path), pretrained.config.id2label, config.id2label, rows))
+    use_paper_denoising(model)
+    return model, processor
+
+
+def load_detector(model_name_or_path: str | os.PathLike, revision: str = "main"):
+    """A checkpoint as it is, in evaluation mode, and its image processor.
+
+    Raises:
+        CheckpointError: it cannot be found or read, lacks weights, or is not a detector of a supported family.
+    """
+    model, processor = _load(model_name_or_path, revision, complete=True)
+    return model.eval(), processor
+
+
+def match_classes(
+    old_id2label: Mapping[int, str], new_id2label: Mapping[int, str], class_map: Iterable[str]
+) -> dict[int, int]:
+    """Which old class each new class starts from: ``{new id: old id}``, for those that have one.
+
+    Names are equal if they are the same but for case, spaces and underscores.
+
+    Raises:
+        CheckpointError: an entry of ``class_map`` is not ``old:new``, or names a class that does not exist.
+    """
+    old_ids = {_plain(name): int(i) for i, name in reversed(sorted(old_id2label.items()))}
+    new_ids = {_plain(name): int(i) for i, name in new_id2label.items()}
+    rows = {new_id: old_ids[name] for name, new_id in new_ids.items() if name in old_ids}
+    for entry in class_map:
+        old, separator, new = entry.partition(":")
+        if not separator:
+            raise CheckpointError(f"class_map entry {entry!r} must be old:new, for example car:vehicle.")
+        rows[_class_id(new, new_ids, entry, "data set")] = _class_id(old, old_ids, entry, "checkpoint")
+    return dict(sorted(rows.items()))
+
+
+def _class_id(name: str, ids: Mapping[str, int], entry: str, where: str) -> int:
+    if _plain(name) in ids:
+        return ids[_plain(name)]
+    nearest = difflib.get_close_matches(_plain(name), ids, n=1, cutoff=0.0)[0]
+    raise CheckpointError(f"class_map entry {entry!r}: the {where} has no class {name!r}; the nearest is {nearest!r}.")
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\s_]+", " ", str(name)).strip().casefold()
+
+
+@dataclass(frozen=True)
+class CarriedWeights:
+    """What a fine-tuned model took from its checkpoint, by tensor name."""
+
+    copied: list[str]
+    class_tensors: list[str]
+    drawn: list[str]  # no tensor of that name and shape in the checkpoint
+    unused: list[str]  # in the checkpoint, but not in the model
+
+    def describe(self, source: str, old_id2label, new_id2label, rows: Mapping[int, int]) -> str:
+        """One paragraph for the log."""
+        kept = [new_id2label[new] for new in rows]
+        renamed = [
+            f"{old_id2label[old]} -> {new_id2label[new]}"
+            for new, old in rows.items()
+            if _plain(old_id2label[old]) != _plain(new_id2label[new])
+        ]
+        fresh = [name for class_id, name in sorted(new_id2label.items()) if class_id not in rows]
+        parts = [
+            f"{source}: {len(self.copied)} tensors taken over.",
+            f"Classes: {len(kept)} of {len(new_id2label)} carried over ({_shortened(kept)});",
+            f"drawn afresh: {len(fresh)} ({_shortened(fresh)});",
+            f"classes of the checkpoint no longer used: {len(old_id2label) - len(set(rows.values()))}.",
+        ]
+        if renamed:
+            parts.append(f"Under another name: {_shortened(renamed)}.")
+        if self.drawn:
+            parts.append(f"Not in the checkpoint, drawn afresh: {_shortened(self.drawn)}.")
+        if self.unused:
+            parts.append(f"In the checkpoint but not in the model: {_shortened(self.unused)}.")
+        return " ".join(parts)
+
+
+def _shortened(names: Sequence[str], limit: int = 20) -> str:
+    shown = ", ".join(names[:limit]) or "none"
+    return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"
+
+
+@torch.no_grad()
+def carry_weights(model: PreTrainedModel, source: Mapping[str, Tensor], rows: Mapping[int, int]) -> CarriedWeights:
+    """Copy a state dict into a model of other classes; tensors with one row per class go row by row.
+
+    Args:
+        model: the target; what is not copied keeps its values.
+        source: state dict of a model of the same family.
+        rows: new class id to old class id.
+    """
+    report = CarriedWeights([], [], [], [])
+    target = model.state_dict()
+    new_ids, old_ids = torch.tensor([*rows.keys()], dtype=torch.long), torch.tensor([*rows.values()], dtype=torch.long)
+    for name, tensor in target.items():
+        if name not in source:
+            if not name.endswith("num_batches_tracked"):  # frozen batch norms do not count batches
+                report.drawn.append(name)
+        elif _CLASS_TENSOR.search(name):
+            tensor[new_ids] = source[name][old_ids].to(tensor.dtype)
+            report.class_tensors.append(name)
+        elif tensor.shape == source[name].shape:
+            tensor.copy_(source[name])
+            report.copied.append(name)
+        else:
+            report.drawn.append(name)
+    report.unused.extend(name for name in source if name not in target and not name.endswith("num_batches_tracked"))
+    return report
+
+
+def _overrides(config_overrides: Mapping[str, Any] | None, num_queries: int | None) -> dict[str, Any]:
+    overrides = dict(config_overrides or {})
+    if num_queries is not None:
+        overrides["num_queries"] = num_queries
+    return overrides
+
+
+def _load(model_name_or_path: str | os.PathLike, revision: str, *, complete: bool):
+    """Read configuration, processor and weights; every failure is a CheckpointError with a way out.
+
+    Args:
+        model_name_or_path: local folder or Hub id.
+        revision: branch, tag or commit on the Hub.
+        complete: refuse a checkpoint that lacks weights; else say so in the log.
+    """
+    source = os.fspath(model_name_or_path)
+    _check_local_folder(source)
+    try:
+        config = AutoConfig.from_pretrained(source, revision=revision)
+    except (OSError, ValueError, KeyError) as error:
+        raise _unreadable(source, "its configuration", error) from error
+    if config.model_type not in ARCHITECTURES:
+        raise CheckpointError(
+            f"{source} is a model of type {config.model_type!r}, which hf_detr cannot train or run. Supported types: "
+            f"{', '.join(ARCHITECTURES)}."
+        )
+    model_class = load_class(ARCHITECTURES[config.model_type].model_class)
+    try:
+        processor = AutoImageProcessor.from_pretrained(source, revision=revision)
+        model, loading = model_class.from_pretrained(source, revision=revision, output_loading_info=True)
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise _unreadable(source, "its weights or image processor", error) from error
+    missing = sorted(loading["missing_keys"])
+    if missing and complete:
+        raise CheckpointError(
+            f"{source} lacks {len(missing)} of the model's tensors, for example {', '.join(missing[:3])}. It was not "
+            "saved as a detector, or saving was interrupted; use another checkpoint, or `hf-detr train` from this one."
+        )
+    for problem, names in (("missing, drawn afresh", missing), ("not used", sorted(loading["unexpected_keys"]))):
+        if names:
+            logger.warning("%s: %d tensors %s: %s", source, len(names), problem, _shortened(names))
+    return model, processor
+
+
+def _check_local_folder(source: str) -> None:
+    path = Path(source).expanduser()
+    if not path.exists():
+        if path.is_absolute() or source.startswith((".", "~")) or source.count("/") > 1:
+            raise CheckpointError(
+                f"there is no folder {source}. Give a folder with a config.json, or a Hub id: user/name."
+            )
+        return
+    if not path.is_dir():
+        raise CheckpointError(
+            f"{source} is a file; a checkpoint is a folder with config.json, model.safetensors and "
+            "preprocessor_config.json. An original .pth file becomes one with `hf-detr convert`."
+        )
+    has_weights = any(path.glob("model*.safetensors"))
+    wanted = {
+        "config.json": (path / "config.json").is_file(),
+        "model.safetensors": has_weights,
+        "preprocessor_config.json": (path / "preprocessor_config.json").is_file(),
+    }
+    missing = [name for name, found in wanted.items() if not found]
+    if missing:
+        checkpoints = sorted(p.name for p in path.glob("checkpoint-*") if (p / "config.json").is_file())
+        hint = f" It holds checkpoints: try {path / checkpoints[-1]}." if checkpoints else ""
+        raise CheckpointError(f"{source} is not a complete checkpoint: it has no {', no '.join(missing)}.{hint}")
+
+
+def _unreadable(source: str, what: str, error: Exception) -> CheckpointError:
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if Path(source).expanduser().exists():
+        advice = "The folder may be half-written: use another checkpoint, or save this one again."
+    else:
+        advice = (
+            "Check the name on the Hub, your network and, for a private model, `hf auth login`. Without a network, give "
+            "a local folder, or download the model once beforehand (HF_HUB_OFFLINE=1 uses the copy)."
+        )
+    return CheckpointError(f"cannot read {source} ({what}): {reason}\n{advice}")
