@@ -142,6 +142,11 @@ def header_line(path: Path) -> str:
     return first.lstrip("#").strip() if first.startswith("#") else ""
 
 
+def scalar_yaml(value: Any) -> str:
+    """The value as YAML on one line."""
+    return yaml.dump(value, Dumper=_Dumper, default_flow_style=True, width=float("inf")).strip().removesuffix("\n...")
+
+
 def _pages(path: Path | None) -> list[tuple[Path, yaml.MappingNode]]:
     """The recipe and what it extends, the most basic first."""
     pages: list[tuple[Path, yaml.MappingNode]] = []

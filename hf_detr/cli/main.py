@@ -1,0 +1,89 @@
+"""The `hf-detr` command: a table of what it can do, and the one place where errors become messages."""
+
+import importlib
+import logging
+import os
+import sys
+
+from hf_detr import __version__
+from hf_detr.errors import HfDetrError, did_you_mean
+
+# What each verb does, and the module whose main(argv) does it. Only the chosen module is imported.
+GROUPS = {
+    "Your data": {
+        "check": ("hf_detr.cli.check", "what is wrong with a data set, before an hour of training on it"),
+    },
+    "Your model": {
+        "train": ("hf_detr.cli.train", "train a detector from a recipe"),
+        "evaluate": ("hf_detr.cli.evaluate", "the COCO numbers of a model, and a table per class"),
+        "predict": ("hf_detr.cli.predict", "find objects in pictures: drawn, and as COCO JSON"),
+        "push": ("hf_detr.cli.push", "publish a trained model on the Hugging Face Hub"),
+    },
+    "Look up": {
+        "recipe": ("hf_detr.cli.recipe", "list the recipes, or show one with the source of every value"),
+        "env": ("hf_detr.cli.env", "versions and devices, for a bug report"),
+    },
+}
+COMMANDS = {verb: entry for group in GROUPS.values() for verb, entry in group.items()}
+
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run `hf-detr`. Returns the exit code: 2 for an error the user can fix, 130 for Ctrl-C."""
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(help_text())
+        return 0
+    if argv[0] == "--version":
+        print(f"hf_detr {__version__}")
+        return 0
+    verb, *arguments = argv
+    if verb not in COMMANDS:
+        hint = did_you_mean(verb, COMMANDS)
+        print(f"hf-detr: there is no command {verb!r}.{hint} `hf-detr --help` lists them.", file=sys.stderr)
+        return EXIT_USER_ERROR
+    set_up_logging()
+    try:
+        return importlib.import_module(COMMANDS[verb][0]).main(arguments)
+    except HfDetrError as error:
+        print(f"hf-detr {verb}: {error}", file=sys.stderr)
+        return EXIT_USER_ERROR
+    except KeyboardInterrupt:
+        print(f"hf-detr {verb}: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+
+
+def help_text() -> str:
+    lines = ["usage: hf-detr COMMAND ...", "", "Real-time DETR detectors, from your pictures to a published model."]
+    for title, commands in GROUPS.items():
+        lines += ["", f"{title}:", *(f"  {verb:<10}{summary}" for verb, (_, summary) in commands.items())]
+    lines += ["", "`hf-detr COMMAND --help` explains one of them. First steps:"]
+    lines += ["  hf-detr check my_data", "  hf-detr train d_fine/s_finetune --data my_data --output_dir runs/first"]
+    return "\n".join(lines)
+
+
+def set_up_logging() -> None:
+    """Our messages with the time of day on stderr, once per machine; of other packages only warnings."""
+    handler = _AboveTheBar()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    first_process = os.environ.get("LOCAL_RANK", "0") == "0"
+    logging.getLogger("hf_detr").setLevel(logging.INFO if first_process else logging.WARNING)
+
+
+class _AboveTheBar(logging.Handler):
+    """Prints above a progress bar instead of through it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        from tqdm import tqdm
+
+        try:
+            tqdm.write(self.format(record), file=sys.stderr)
+        except Exception:  # the contract of logging.Handler: a failing message must not stop the run
+            self.handleError(record)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
