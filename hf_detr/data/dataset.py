@@ -1,0 +1,205 @@
+"""Pictures with their boxes, one at a time: an annotation index made into a ``torch.utils.data.Dataset``."""
+
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from hf_detr.boxes import clip_xyxy, is_valid_xyxy, xywh_to_xyxy
+from hf_detr.data.images import (
+    UnreadableImageError,
+    decode_image,
+    orient_boxes_xyxy,
+    orient_image,
+    orient_size_hw,
+)
+from hf_detr.data.index import DetectionIndex
+
+logger = logging.getLogger(__name__)
+
+Sample = dict[str, Any]
+Transform = Callable[[Sample, np.random.Generator, int], Sample]
+
+
+class DetectionDataset(Dataset):
+    """Samples of one split, for training (with a transform) or for evaluation (without).
+
+    ``dataset[i]`` is a dict:
+
+    - ``image``: ``uint8 (H, W, 3)`` RGB
+    - ``boxes_xyxy``: ``(n, 4)`` float32 pixels of ``image``; crowds left out, clipped, none without area
+    - ``class_ids``: ``(n,)`` int64
+    - ``image_index``: position in the index of the picture in hand
+    - ``image_id``: its id in the annotation file
+    - ``orig_size_hw``: height and width before the transform
+    - ``epoch``: what `set_epoch` said last
+    - ``readable``: False for the stand-in of a picture that cannot be read (evaluation only)
+    - ``unreadable``: ``(path, reason)`` of each picture that was asked for and could not be read
+
+    With a transform, an unreadable picture is replaced by the next readable one. Without one it is never replaced,
+    since each picture must be scored once: a grey pixel with ``readable`` False stands in for it. Neither happens with
+    ``on_unreadable="raise"``.
+
+    A transform is called as ``transform(sample, rng, epoch)`` and gets a generator made from seed, epoch and position:
+    a sample is the same whichever worker makes it, and in whatever order. The epoch is in shared memory, so that
+    workers that live longer than an epoch see it change. Everything else is read-only: forked workers share the index,
+    spawned ones get a copy each.
+
+    **EXIF.** Pictures come upright. Where the annotated size fits only the picture as stored, the boxes were drawn on
+    that: with a transform the boxes are turned with the picture. Without one the picture is left as stored instead,
+    for detections are scored against the boxes in the file. Where both fit (squares, half turns), upright is meant:
+    it is what annotation tools show.
+
+    Raises:
+        UnreadableImageError: with ``on_unreadable="raise"``, or when no picture of the split can be read.
+    """
+
+    def __init__(
+        self,
+        index: DetectionIndex,
+        *,
+        transform: Transform | None = None,
+        seed: int = 0,
+        on_unreadable: str = "skip",
+    ):
+        if on_unreadable not in ("skip", "raise"):
+            raise ValueError(f"on_unreadable must be 'skip' or 'raise', got {on_unreadable!r}")
+        self.index = index
+        self.transform = transform
+        self.seed = seed
+        self.on_unreadable = on_unreadable
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+        if transform is not None:
+            _log_unusable_boxes(index)
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @property
+    def id2label(self) -> dict[int, str]:
+        """Class id to name."""
+        return self.index.id2label
+
+    @property
+    def epoch(self) -> int:
+        """The epoch samples are drawn for, in this process and in all workers."""
+        return int(self._epoch)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw other augmentations from now on; workers already at work see it with their next sample."""
+        self._epoch.fill_(epoch)
+
+    def __getitem__(self, image: int) -> Sample:
+        if not 0 <= image < len(self):  # also what ends a plain `for sample in dataset`
+            raise IndexError(f"{self.index.name} has {len(self)} pictures; there is no picture {image}")
+        sample = self._load_readable(image)
+        if self.transform is None:
+            return sample
+        epoch = sample["epoch"]
+        return self.transform(sample, sample_rng(self.seed, epoch, image), epoch)
+
+    def load(self, image: int) -> Sample:
+        """The sample of picture ``image`` without the transform; operations that need several pictures call this.
+
+        Raises:
+            UnreadableImageError: the picture cannot be read.
+        """
+        path = self.index.image_path(image)
+        pixels, orientation = decode_image(path)
+        stored_size_hw = pixels.shape[:2]
+        boxes_xyxy, class_ids = _usable_boxes(self.index, image)
+        if not annotated_as_stored(tuple(self.index.sizes_hw[image]), stored_size_hw, orientation):
+            pixels = orient_image(pixels, orientation)
+        elif self.transform is not None:
+            pixels = orient_image(pixels, orientation)
+            boxes_xyxy = orient_boxes_xyxy(boxes_xyxy, orientation, stored_size_hw)
+        size_hw = pixels.shape[:2]
+        boxes_xyxy = clip_xyxy(boxes_xyxy, size_hw)
+        kept = is_valid_xyxy(boxes_xyxy)
+        return {
+            "image": pixels,
+            "boxes_xyxy": boxes_xyxy[kept].astype(np.float32),
+            "class_ids": class_ids[kept].astype(np.int64),
+            "image_index": image,
+            "image_id": self.index.image_id(image),
+            "orig_size_hw": size_hw,
+            "epoch": self.epoch,
+            "readable": True,
+            "unreadable": (),
+        }
+
+    def _load_readable(self, image: int) -> Sample:
+        unreadable: list[tuple[str, str]] = []
+        for candidate in self._candidates(image):
+            try:
+                sample = self.load(candidate)
+            except UnreadableImageError as error:
+                if self.on_unreadable == "raise":
+                    raise
+                unreadable.append((str(self.index.image_path(candidate)), error.reason))
+            else:
+                return sample | {"unreadable": tuple(unreadable)}
+        if self.transform is not None:
+            path, reason = unreadable[0]
+            raise UnreadableImageError(
+                f"{self.index.name}: none of the {len(self)} pictures can be read, beginning with {path}: {reason}. "
+                "Run `hf-detr check` on the data."
+            )
+        return self._stand_in(image, tuple(unreadable))
+
+    def _candidates(self, image: int) -> Iterator[int]:
+        """Pictures to try in turn: in training every other one after the picture itself, in evaluation no other."""
+        yield image
+        if self.transform is not None:
+            yield from range(image + 1, len(self))
+            yield from range(image)
+
+    def _stand_in(self, image: int, unreadable: tuple[tuple[str, str], ...]) -> Sample:
+        return {
+            "image": np.full((1, 1, 3), 128, dtype=np.uint8),
+            "boxes_xyxy": np.zeros((0, 4), dtype=np.float32),
+            "class_ids": np.zeros(0, dtype=np.int64),
+            "image_index": image,
+            "image_id": self.index.image_id(image),
+            "orig_size_hw": (1, 1),
+            "epoch": self.epoch,
+            "readable": False,
+            "unreadable": unreadable,
+        }
+
+
+def sample_rng(seed: int, epoch: int, image: int) -> np.random.Generator:
+    """Random numbers of one sample, independent of those of any other sample, epoch or seed."""
+    return np.random.default_rng(np.random.SeedSequence((seed, epoch, image)))
+
+
+def annotated_as_stored(annotated_hw: tuple[int, int], stored_hw: tuple[int, int], orientation: int) -> bool:
+    """Whether boxes were drawn on the picture as stored, before EXIF turned it; sizes in pixels, 0 for not known."""
+    return tuple(annotated_hw) == tuple(stored_hw) != orient_size_hw(stored_hw, orientation)
+
+
+def _usable_boxes(index: DetectionIndex, image: int) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes ``(n, 4)`` xyxy pixels, as annotated, and classes ``(n,)`` of one picture, crowds left out."""
+    rows = slice(index.first[image], index.first[image + 1])
+    single = ~index.is_crowd[rows]
+    return xywh_to_xyxy(index.boxes_xywh[rows][single]), index.class_ids[rows][single]
+
+
+def _log_unusable_boxes(index: DetectionIndex) -> None:
+    """Say once what training leaves out; judged by the annotated sizes, so that no picture has to be opened."""
+    sizes_hw = np.repeat(index.sizes_hw, np.diff(index.first), axis=0).astype(np.float64)
+    sizes_hw[sizes_hw == 0] = np.inf
+    boxes_xyxy = xywh_to_xyxy(index.boxes_xywh)
+    inside = clip_xyxy(boxes_xyxy, (sizes_hw[:, 0], sizes_hw[:, 1]))
+    single = ~index.is_crowd
+    no_area = single & ~is_valid_xyxy(inside)
+    cut = single & ~no_area & (inside != boxes_xyxy).any(-1)
+    left_out = {"crowd regions": index.is_crowd.sum(), "boxes without area inside their picture": no_area.sum()}
+    if cut.any():
+        logger.info("%s: %d boxes stick out of their picture and are cut at its border", index.name, cut.sum())
+    for what, count in left_out.items():
+        if count:
+            logger.info("%s: training leaves out %d %s (of %d annotations)", index.name, count, what, len(single))
