@@ -1,0 +1,182 @@
+"""Checks of a COCO file that can be used, for what its owner probably did not mean; no picture is opened."""
+
+import numpy as np
+
+from hf_detr.data.box_checks import box_findings
+from hf_detr.data.coco_table import CocoTable, is_area, is_id, positions_where
+from hf_detr.data.findings import Finding, Severity, counted
+from hf_detr.data.row_findings import about_annotations, about_categories, about_images, box_text, repeated
+
+
+def annotation_findings(
+    table: CocoTable, *, num_queries: int | None = None, image_size_hw: tuple[int, int] | None = None
+) -> list[Finding]:
+    """What can be used but may not be what is wanted, without opening a picture.
+
+    Args:
+        table: the annotation file.
+        num_queries: objects that the model can find in one picture; None leaves this out.
+        image_size_hw: height and width that pictures are resized to; None leaves out the check for tiny boxes.
+    """
+    return [
+        *_check_counts(table),
+        *box_findings(table, image_size_hw=image_size_hw),
+        *_check_repeated_records(table),
+        *_check_values(table),
+        *([] if num_queries is None else _check_crowded_images(table, num_queries)),
+    ]
+
+
+def _check_repeated_records(table: CocoTable) -> list[Finding]:
+    files = repeated(table.file_names)
+    annotation_ids = repeated(row["id"] for row in table.annotation_rows if is_id(row.get("id")))
+    with_id = positions_where(table.annotation_rows, lambda row: is_id(row.get("id")))
+    names = repeated(table.category_names)
+    return [
+        *about_images(
+            table,
+            "image.duplicate_file",
+            "warning",
+            [position for name, where in files.items() if name for position in where[1:]],
+            "with the file name of an earlier image",
+            "The same picture with two sets of boxes: each teaches the model to ignore the other's. Merge them.",
+        ),
+        *about_annotations(
+            table,
+            "annotation.duplicate_id",
+            "warning",
+            [int(with_id[position]) for where in annotation_ids.values() for position in where[1:]],
+            "with an id that an earlier one has",
+            "We do not use these ids, but pycocotools keeps only the last of them. Number the annotations anew.",
+            noun="annotation",
+        ),
+        *about_categories(
+            table,
+            "category.duplicate_name",
+            "warning",
+            [
+                f"{name!r}: ids " + ", ".join(repr(table.category_rows[position].get("id")) for position in where)
+                for name, where in names.items()
+            ],
+            "with several ids under one name",
+            "They are learnt as different classes that nobody can tell apart by name. Merge or rename them.",
+        ),
+        *about_annotations(
+            table,
+            "box.duplicate",
+            "warning",
+            _repeated_boxes(table),
+            "repeated: same picture, same class, same place",
+            "The model learns to predict the object twice, and one of the two always counts as missed. Remove it.",
+            value=lambda row: box_text(table, row),
+        ),
+    ]
+
+
+def _repeated_boxes(table: CocoTable) -> np.ndarray:
+    """Annotations whose image, class and box (to a hundredth of a pixel) an earlier one has; crowds left out."""
+    usable = np.flatnonzero(~table.is_crowd & (table.image_of >= 0) & np.isfinite(table.boxes_xywh).all(1))
+    columns = np.column_stack(
+        [table.image_of[usable], table.category_of[usable], np.round(table.boxes_xywh[usable], 2)]
+    )
+    order = np.lexsort(columns.T[::-1])  # stable, so that the first of equal ones in the file comes first
+    ordered = columns[order]
+    same_as_previous = np.zeros(len(usable), bool)
+    same_as_previous[1:] = (ordered[1:] == ordered[:-1]).all(1)
+    return np.sort(usable[order[same_as_previous]])
+
+
+def _check_counts(table: CocoTable) -> list[Finding]:
+    is_train, name = table.split.name == "train", table.split.name
+    path, images = str(table.split.annotations_path), len(table.image_rows)
+    if images == 0:
+        advice = "Nothing can be trained or measured on it. Is this the right file?"
+        return [Finding("split.no_images", "error", "The file lists no images.", path, name, 1, (), advice)]
+    objects = table.objects_per_image
+    if not objects.any():
+        severity: Severity = "error" if is_train else "warning"
+        message = f"{counted(images, 'image')}, and not one object (crowds do not count)."
+        advice = (
+            "A model trained on nothing detects nothing."
+            if is_train
+            else "No COCO numbers can come out of this split."
+        )
+        return [Finding("split.no_objects", severity, message, path, name, 1, (), advice)]
+    empty = np.flatnonzero(table.objects_per_category == 0)
+    parents = {row.get("supercategory") for row in table.category_rows}
+    is_parent = [table.category_names[k] in parents and len(table.category_rows) > 1 for k in empty]
+    rows = [f"{table.category_names[k]} (id {table.category_rows[k].get('id')})" for k in empty]
+    return [
+        *about_categories(
+            table,
+            "category.supercategory_row",
+            "warning" if is_train else "info",
+            [row for row, parent in zip(rows, is_parent, strict=True) if parent],
+            "without objects that only groups the others",
+            "Roboflow writes such a row. It becomes a class of its own; to be rid of it, remove it from every split.",
+        ),
+        *about_categories(
+            table,
+            "category.empty",
+            "warning" if is_train else "info",
+            [row for row, parent in zip(rows, is_parent, strict=True) if not parent],
+            "without a single object",
+            "The model cannot learn it from this split." if is_train else "Its AP cannot be measured on this split.",
+        ),
+        *about_images(
+            table,
+            "image.no_objects",
+            "info",
+            np.flatnonzero(objects == 0),
+            "without objects",
+            "Fine if nothing is there: such pictures teach what background is. A mistake if nobody annotated them.",
+        ),
+    ]
+
+
+def _check_values(table: CocoTable) -> list[Finding]:
+    rows = table.annotation_rows
+    return [
+        *about_images(
+            table,
+            "image.no_size",
+            "info",
+            np.flatnonzero((table.sizes_hw == 0).any(1)),
+            "without a width and height above 0",
+            "The size is read from the picture, but boxes cannot be checked against it here.",
+        ),
+        *about_annotations(
+            table,
+            "annotation.bad_iscrowd",
+            "warning",
+            positions_where(rows, lambda row: row.get("iscrowd") not in (0, 1, None)),
+            "whose iscrowd is neither 0 nor 1",
+            "It is read as 0, an ordinary object. Correct it.",
+            value=lambda row: f"iscrowd {rows[row]['iscrowd']!r:.40}",
+            noun="annotation",
+        ),
+        *about_annotations(
+            table,
+            "annotation.bad_area",
+            "warning",
+            positions_where(rows, lambda row: row.get("area") is not None and not is_area(row["area"])),
+            "whose area is not a number of 0 or more",
+            "Width times height is used instead. Correct it or leave the key out.",
+            value=lambda row: f"area {rows[row]['area']!r:.40}",
+            noun="annotation",
+        ),
+    ]
+
+
+def _check_crowded_images(table: CocoTable, num_queries: int) -> list[Finding]:
+    objects = table.objects_per_image
+    return about_images(
+        table,
+        "image.more_objects_than_queries",
+        "warning",
+        np.flatnonzero(objects > num_queries),
+        f"with more than {num_queries} objects, the number of queries",
+        f"A model finds at most as many objects as it has queries. Use --num_queries {int(objects.max(initial=0))} "
+        "or more, or cut these pictures into tiles.",
+        value=lambda image: counted(int(objects[image]), "object"),
+    )
