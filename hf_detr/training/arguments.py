@@ -2,11 +2,15 @@
 
 import importlib.util
 import logging
+import math
 import os
 from dataclasses import dataclass, field
 
+import torch
 from transformers import TrainingArguments
 from transformers.utils import is_torch_bf16_gpu_available
+
+from hf_detr.training.schedule import Stages, plan_stages
 
 logger = logging.getLogger(__name__)
 
@@ -107,6 +111,24 @@ class DetrTrainingArguments(TrainingArguments):
         default=False, metadata={"help": "Not needed: every parameter gets a gradient in every step."}
     )
 
+    def steps_per_epoch(self, num_images: int) -> int:
+        """Optimizer steps in one pass over the training pictures; the last, smaller batch is left out."""
+        batches = num_images // (self.train_batch_size * self.world_size)
+        return max(1, math.ceil(batches / self.gradient_accumulation_steps))
+
+    def total_steps(self, num_images: int) -> int:
+        """Optimizer steps of the whole run."""
+        if self.max_steps > 0:
+            return self.max_steps
+        return math.ceil(self.num_train_epochs * self.steps_per_epoch(num_images))
+
+    def stages(self, num_images: int) -> Stages:
+        """Where the stages of the run begin, in epochs."""
+        epochs = self.num_train_epochs
+        if self.max_steps > 0:
+            epochs = self.max_steps / self.steps_per_epoch(num_images)
+        return plan_stages(epochs, no_aug_epochs=self.no_aug_epochs, flat_epochs=self.flat_epochs)
+
     def __post_init__(self) -> None:
         if self.report_to == "auto":
             self.report_to = "tensorboard" if importlib.util.find_spec("tensorboard") else "none"
@@ -115,6 +137,7 @@ class DetrTrainingArguments(TrainingArguments):
         if self.dataloader_num_workers is None:
             self.dataloader_num_workers = min(os.cpu_count() or 1, 8)
         self.dataloader_persistent_workers = self.dataloader_persistent_workers and self.dataloader_num_workers > 0
+        self.dataloader_pin_memory = self.dataloader_pin_memory and torch.accelerator.is_available()
         super().__post_init__()
         if self.n_gpu > 1:
             # torch's DataParallel cannot split our lists of targets, and is slow anyway.

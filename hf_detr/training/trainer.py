@@ -20,12 +20,13 @@ from hf_detr.errors import TrainingError
 from hf_detr.evaluation.coco import CocoEvaluator
 from hf_detr.losses.attach import attach_criterion
 from hf_detr.models.decoding import decode_detections, prepare_pixels
+from hf_detr.models.denoising import use_paper_denoising
 from hf_detr.training import checkpoints
 from hf_detr.training.arguments import DetrTrainingArguments
 from hf_detr.training.callbacks import EmaCallback, InterruptCallback, ProgressBar
 from hf_detr.training.ema import ModelEma
 from hf_detr.training.optimizer import is_backbone, parameter_groups
-from hf_detr.training.schedule import Stages, fit_warmup, flat_cosine, linear_warmup, plan_stages
+from hf_detr.training.schedule import fit_warmup, flat_cosine, linear_warmup
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +60,7 @@ class DetrTrainer(Trainer):
         **kwargs: Any,
     ):
         attach_criterion(model)
+        use_paper_denoising(model)
         if args.backbone_lr_ratio == 0:
             for name, parameter in model.named_parameters():
                 parameter.requires_grad_(parameter.requires_grad and not is_backbone(name))
@@ -166,7 +168,7 @@ class DetrTrainer(Trainer):
             return super().create_scheduler(num_training_steps, optimizer)
         if self.lr_scheduler is None:
             warmup = fit_warmup(args.warmup_steps, num_training_steps)
-            stages = self.stages(num_training_steps)
+            stages = args.stages(len(self.train_dataset))
             per_epoch = num_training_steps / stages.total
             if args.lr_schedule == "flat_cosine":
                 factor = partial(
@@ -181,15 +183,6 @@ class DetrTrainer(Trainer):
             self.lr_scheduler = LambdaLR(optimizer or self.optimizer, factor)
             self._created_lr_scheduler = True
         return self.lr_scheduler
-
-    def stages(self, num_training_steps: int) -> Stages:
-        """The stages of this run, in epochs."""
-        args = self.args
-        epochs = args.num_train_epochs
-        if args.max_steps > 0:
-            global_batch = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
-            epochs = num_training_steps / max(1, len(self.train_dataset) // global_batch)
-        return plan_stages(epochs, no_aug_epochs=args.no_aug_epochs, flat_epochs=args.flat_epochs)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         outputs = model(**inputs, num_items_in_batch=num_items_in_batch)
@@ -286,9 +279,7 @@ class DetrTrainer(Trainer):
         }
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model=None) -> None:
-        super()._load_from_checkpoint(resume_from_checkpoint, model)
-        if self.ema is not None:
-            self.ema.reset()
+        self._load_averaged_weights(resume_from_checkpoint)
         path = os.path.join(resume_from_checkpoint, checkpoints.TRAINING_WEIGHTS_FILE)
         weights = load_file(path)
         with torch.no_grad():
@@ -298,7 +289,14 @@ class DetrTrainer(Trainer):
             self.ema.updates = checkpoints.ema_updates(path)
 
     def _load_best_model(self) -> None:
-        super()._load_best_model()
+        logger.info("Best AP %.4f: %s", self.state.best_metric, self.state.best_model_checkpoint)
+        self._load_averaged_weights(self.state.best_model_checkpoint)
+
+    def _load_averaged_weights(self, checkpoint: str) -> None:
+        # Through from_pretrained: save_pretrained writes some names of an older layout, which the stock code, loading
+        # the file as it is, would drop with no more than a log line.
+        saved = type(self.model).from_pretrained(checkpoint)
+        self.model.load_state_dict(saved.state_dict())
         if self.ema is not None:
             self.ema.reset()
 
