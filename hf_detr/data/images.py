@@ -18,7 +18,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import ExifTags, Image, UnidentifiedImageError
-from torchvision.transforms.v2 import functional as tv
 
 from hf_detr.errors import DatasetError
 
@@ -66,6 +65,11 @@ def decode_image(path: str | Path) -> tuple[np.ndarray, int]:
     except Exception as error:  # Pillow's decoders raise almost anything on a damaged file
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
         raise UnreadableImageError(f"{path}: cannot read this picture: {reason}", reason) from error
+
+
+def picture_to_rgb(picture: Image.Image) -> np.ndarray:
+    """An opened picture as ``uint8 (H, W, 3)`` RGB, upright: what `read_image` gives for its file."""
+    return orient_image(_to_rgb(picture), _exif_orientation(picture))
 
 
 @functools.cache
@@ -158,6 +162,8 @@ def resize_image(image: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
     Antialiased bilinear on uint8, which is what the stock ``RTDetrImageProcessor`` does: equal to it bit by bit.
     Channels-last is the memory layout in which torch does this 3.6 times as fast as in channels-first.
     """
+    from torchvision.transforms.v2 import functional as tv  # 3 s to import: reading pictures need not wait for it
+
     pixels_chw = torch.from_numpy(image).permute(2, 0, 1)
     resized_chw = tv.resize(pixels_chw, list(size_hw), interpolation=tv.InterpolationMode.BILINEAR, antialias=True)
     return resized_chw.permute(1, 2, 0).contiguous().numpy()

@@ -1,0 +1,223 @@
+"""Pictures in, detections out."""
+
+import functools
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from hf_detr.data.images import UnreadableImageError, picture_to_rgb, read_image, resize_image
+from hf_detr.errors import CheckpointError
+from hf_detr.inference.backends import Backend, TorchBackend
+from hf_detr.inference.detections import Detections
+from hf_detr.models.decoding import decode_detections, prepare_pixels
+from hf_detr.models.families import check_image_size
+from hf_detr.models.loading import load_detector
+
+ImageSource = str | os.PathLike | Image.Image | np.ndarray
+
+
+class Detector:
+    """A detector ready to use.
+
+    The same pixels go in as in training and evaluation, and the same boxes come out as from
+    ``transformers.pipeline("object-detection")``; batches, files and arrays work alike.
+
+        detector = Detector.from_pretrained("out")
+        for image, found in detector.stream(["a.jpg", "b.jpg"]):
+            print(found.path, found.labels, found.boxes_xyxy)
+
+    Args:
+        backend: the runtime that holds the model.
+        processor: the model's image processor.
+        id2label: class id to class name.
+    """
+
+    def __init__(self, backend: Backend, processor, id2label: dict[int, str]):
+        self.backend = backend
+        self.processor = processor
+        self.id2label = id2label
+        self.image_size_hw = _input_size_hw(processor)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        model_name_or_path: str | os.PathLike,
+        *,
+        device: str | torch.device | None = None,
+        image_size_hw: tuple[int, int] | None = None,
+        revision: str = "main",
+    ) -> "Detector":
+        """Load a local folder or Hub id.
+
+        Args:
+            model_name_or_path: a folder that `hf-detr train` wrote, or ``"user/name"``.
+            device: by default the best there is.
+            image_size_hw: height and width of the model's input in pixels, where it is not to be the one the model was
+                trained with.
+            revision: branch, tag or commit on the Hub.
+
+        Raises:
+            CheckpointError: it cannot be found or read, or does not take this image size.
+        """
+        model, processor = load_detector(model_name_or_path, revision)
+        return cls.from_model(model, processor, device=device, image_size_hw=image_size_hw)
+
+    @classmethod
+    def from_model(
+        cls,
+        model: nn.Module,
+        processor,
+        *,
+        device: str | torch.device | None = None,
+        image_size_hw: tuple[int, int] | None = None,
+    ) -> "Detector":
+        """From a model in memory; it is put into evaluation mode and moved to the device."""
+        if image_size_hw is not None:
+            check_image_size(model.config, image_size_hw)
+            processor.size = {"height": image_size_hw[0], "width": image_size_hw[1]}
+        return cls(TorchBackend(model, device), processor, model.config.id2label)
+
+    def __call__(
+        self, images: ImageSource | Iterable[ImageSource], *, threshold: float = 0.5, batch_size: int = 8
+    ) -> Detections | list[Detections]:
+        """Detect objects in one picture, or in each of several.
+
+        Args:
+            images: paths, PIL pictures or ``uint8 (H, W, 3)`` RGB arrays.
+            threshold: detections with a score above it are returned.
+            batch_size: pictures that go through the model at once.
+
+        Raises:
+            UnreadableImageError: a file cannot be read.
+        """
+        single = isinstance(images, ImageSource)
+        stream = self.stream([images] if single else images, threshold=threshold, batch_size=batch_size)
+        found = [detections for _, detections in stream]
+        return found[0] if single else found
+
+    def stream(
+        self,
+        images: Iterable[ImageSource],
+        *,
+        threshold: float = 0.5,
+        batch_size: int = 8,
+        on_unreadable: Callable[[UnreadableImageError], None] | None = None,
+    ) -> Iterator[tuple[np.ndarray, Detections]]:
+        """Detect objects in any number of pictures, one batch in memory at a time and the next ones being read.
+
+        Args:
+            images: as for a call.
+            threshold: as for a call.
+            batch_size: as for a call.
+            on_unreadable: called for each file that cannot be read, which is then left out; without it the error is
+                raised.
+
+        Yields:
+            Each picture, ``uint8 (H, W, 3)`` RGB, and what is in it, in the order given.
+        """
+        batch: list[tuple[np.ndarray, Tensor, Path | None]] = []
+        for future in _read_ahead(images, self._load, ahead=2 * batch_size):
+            try:
+                batch.append(future.result())
+            except UnreadableImageError as error:
+                if on_unreadable is None:
+                    raise
+                on_unreadable(error)
+            if len(batch) == batch_size:
+                yield from self._detect_batch(batch, threshold)
+                batch = []
+        if batch:
+            yield from self._detect_batch(batch, threshold)
+
+    @property
+    def prepare(self) -> Callable[[np.ndarray], Tensor]:
+        """``uint8 (H, W, 3)`` RGB to ``uint8 (3, h, w)`` at the model's size; can be sent to worker processes."""
+        return functools.partial(_prepare, size_hw=self.image_size_hw)
+
+    def detect(self, prepared: Tensor, sizes_hw: Tensor, at_least: int = 0) -> Tensor:
+        """Run the model on a batch.
+
+        Args:
+            prepared: ``uint8 (B, 3, h, w)``, a stack of what `prepare` returns.
+            sizes_hw: ``(B, 2)`` height and width of the original pictures in pixels.
+            at_least: detections per picture, where there are to be more than the model has queries (a query can stand
+                for several classes).
+
+        Returns:
+            ``(B, D, 6)`` float32 on the backend's device, best first: score, class id, and left, top, right,
+            bottom in pixels of the original picture.
+        """
+        pixel_values = prepare_pixels(prepared.to(self.backend.device), self.processor)
+        logits, pred_boxes = self.backend(pixel_values)
+        return decode_detections(logits, pred_boxes, sizes_hw, top_k=max(at_least, logits.shape[1]))
+
+    def _load(self, source: ImageSource) -> tuple[np.ndarray, Tensor, Path | None]:
+        """Picture, model input, and path if there is one."""
+        path = Path(source) if isinstance(source, str | os.PathLike) else None
+        if path is not None:
+            image = read_image(path)
+        elif isinstance(source, Image.Image):
+            image = picture_to_rgb(source)
+        else:
+            image = _checked_array(source)
+        return image, self.prepare(image), path
+
+    def _detect_batch(
+        self, batch: list[tuple[np.ndarray, Tensor, Path | None]], threshold: float
+    ) -> Iterator[tuple[np.ndarray, Detections]]:
+        sizes_hw = torch.tensor([image.shape[:2] for image, _, _ in batch])
+        found = self.detect(torch.stack([prepared for _, prepared, _ in batch]), sizes_hw).cpu().numpy()
+        for (image, _, path), rows in zip(batch, found, strict=True):
+            yield image, Detections.from_rows(rows, self.id2label, image.shape[:2], threshold=threshold, path=path)
+
+
+def _prepare(image: np.ndarray, size_hw: tuple[int, int]) -> Tensor:
+    return torch.from_numpy(resize_image(image, size_hw)).permute(2, 0, 1)
+
+
+def _checked_array(image: np.ndarray) -> np.ndarray:
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise ValueError(
+            f"Pictures as arrays must be uint8 of shape (height, width, 3), RGB, got {image.dtype} of {image.shape}."
+        )
+    return np.ascontiguousarray(image)
+
+
+def _input_size_hw(processor) -> tuple[int, int]:
+    """Height and width the processor resizes to.
+
+    Raises:
+        CheckpointError: it does something else than resize to that size, bilinearly.
+    """
+    size = processor.size
+    bilinear = int(processor.resample) == Image.Resampling.BILINEAR
+    if not (processor.do_resize and bilinear and size.get("height") and size.get("width")) or processor.do_pad:
+        raise CheckpointError(
+            "The model's preprocessor_config.json asks for something else than a bilinear resize to one height and "
+            f"width: do_resize={processor.do_resize}, resample={processor.resample}, size={dict(size)}, "
+            f"do_pad={processor.do_pad}."
+        )
+    return size["height"], size["width"]
+
+
+def _read_ahead(sources: Iterable[ImageSource], load: Callable, ahead: int) -> Iterator[Future]:
+    """Load pictures in threads (decoding releases Python's lock), at most ``ahead`` before they are asked for."""
+    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+        pending: deque[Future] = deque()
+        try:
+            for source in sources:
+                pending.append(pool.submit(load, source))
+                if len(pending) > ahead:
+                    yield pending.popleft()
+            while pending:
+                yield pending.popleft()
+        finally:
+            for future in pending:
+                future.cancel()
