@@ -45,8 +45,8 @@ class DetectionCollator:
 
     Returns a dict:
 
-    - ``pixel_values``: ``uint8 (B, 3, H, W)``, channels last in memory. Rescaling and normalising is left to the device,
-      for bytes are a quarter of what floats would send through worker, pinned memory and bus.
+    - ``pixel_values``: ``uint8 (B, 3, H, W)``, channels last in memory. Rescaling and normalising is left to the
+      device, for bytes are a quarter of what floats would send through worker, pinned memory and bus.
     - ``labels``: per picture ``class_labels`` ``(n,)`` int64, ``boxes`` ``(n, 4)`` float32 cxcywh normalised,
       ``image_index`` int64, ``orig_size_hw`` ``(2,)`` int64, ``readable`` bool
     - ``unreadable``: list of ``(path, reason)``, only where there are any
@@ -88,6 +88,10 @@ class DetectionCollator:
         }
         unreadable = [failure for sample in samples for failure in sample["unreadable"]]
         return batch | ({"unreadable": unreadable} if unreadable else {})
+
+    def for_evaluation(self) -> "DetectionCollator":
+        """The collator of an evaluation beside this one: always ``image_size_hw``, all boxes."""
+        return DetectionCollator(self.image_size_hw)
 
     def batch_size_hw(self, epoch: int, first_image: int) -> SizeHW:
         """Height and width of the batch that begins with picture ``first_image``."""

@@ -1,0 +1,145 @@
+"""Where a picture is cut or padded: random frames, and pictures and boxes seen through them.
+
+A frame is a rectangle in the coordinates of the picture it is laid over, and may reach beyond it. Zooming out gives a
+frame larger than the picture, cropping a smaller one, and one within the other is again a frame: however many are
+drawn, pixels are copied once.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from hf_detr.boxes import area_xyxy, clip_xyxy, intersection_xyxy
+
+IOU_CROP_OPTIONS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
+IOU_CROP_TRIALS = 40
+
+
+class Frame(NamedTuple):
+    """Rectangle in whole pixels; ``left`` and ``top`` are negative where it begins outside the picture."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+    @classmethod
+    def around(cls, size_hw: tuple[int, int]) -> "Frame":
+        """The frame that shows a picture as it is."""
+        height, width = size_hw
+        return cls(0, 0, width, height)
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """Height and width of what the frame shows."""
+        return self.height, self.width
+
+    def within(self, outer: "Frame") -> "Frame":
+        """This frame, given in the coordinates of what ``outer`` shows, in the coordinates beneath ``outer``."""
+        return Frame(outer.left + self.left, outer.top + self.top, self.width, self.height)
+
+
+def frame_image(image: np.ndarray, frame: Frame) -> np.ndarray:
+    """What a frame shows of a picture ``(H, W, C)``; black where there is no picture."""
+    height, width = image.shape[:2]
+    x0, x1 = np.clip([frame.left, frame.left + frame.width], 0, width)
+    y0, y1 = np.clip([frame.top, frame.top + frame.height], 0, height)
+    seen = image[y0:y1, x0:x1]
+    if seen.shape[:2] == frame.size_hw:
+        return np.ascontiguousarray(seen)
+    canvas = np.zeros((*frame.size_hw, image.shape[2]), dtype=image.dtype)
+    canvas[y0 - frame.top : y1 - frame.top, x0 - frame.left : x1 - frame.left] = seen
+    return canvas
+
+
+def frame_boxes_xyxy(boxes_xyxy: np.ndarray, frame: Frame) -> np.ndarray:
+    """Boxes ``(n, 4)`` in pixels in the coordinates of the frame, cut at its border."""
+    offset = np.array([frame.left, frame.top, frame.left, frame.top], dtype=boxes_xyxy.dtype)
+    return clip_xyxy(boxes_xyxy - offset, frame.size_hw)
+
+
+def flip_image(image: np.ndarray) -> np.ndarray:
+    """Mirror a picture ``(H, W, C)`` left to right."""
+    return cv2.flip(image, 1)
+
+
+def flip_boxes_xyxy(boxes_xyxy: np.ndarray, width: int) -> np.ndarray:
+    """Mirror boxes ``(n, 4)`` in pixels with a picture of this width."""
+    x0, y0, x1, y1 = boxes_xyxy.T
+    return np.stack([width - x1, y0, width - x0, y1], axis=-1)
+
+
+def zoom_out_frame(size_hw: tuple[int, int], rng: np.random.Generator, largest: float = 4.0) -> Frame:
+    """A canvas 1 to ``largest`` times the size of a picture, which lies somewhere on it.
+
+    Zoom-out of SSD (https://huggingface.co/papers/1512.02325), distributed as torchvision's ``v2.RandomZoomOut``.
+    """
+    height, width = size_hw
+    ratio = rng.uniform(1.0, largest)
+    canvas_width, canvas_height = int(width * ratio), int(height * ratio)
+    left = int((canvas_width - width) * rng.random())
+    top = int((canvas_height - height) * rng.random())
+    return Frame(-left, -top, canvas_width, canvas_height)
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A frame, and which of the boxes ``(n,)`` bool stay: those whose centre it shows."""
+
+    frame: Frame
+    kept: np.ndarray
+
+
+def iou_crop(
+    size_hw: tuple[int, int],
+    boxes_xyxy: np.ndarray,
+    rng: np.random.Generator,
+    *,
+    min_scale: float = 0.3,
+    max_aspect_ratio: float = 2.0,
+) -> Crop:
+    """A random part of a picture that overlaps at least one box well enough.
+
+    The crop of SSD (https://huggingface.co/papers/1512.02325), distributed as torchvision's ``v2.RandomIoUCrop``: draw
+    the least IoU of crop and box from IOU_CROP_OPTIONS; 1 leaves the picture as it is. Try 40 crops with sides 0.3 to
+    1 times the picture's and within a factor of 2 of each other; take the first one that shows the centre of a box and
+    reaches that IoU with one of the boxes whose centres it shows. Draw again if there is none. A picture without boxes
+    stays as it is.
+    """
+    whole = Crop(Frame.around(size_hw), np.ones(len(boxes_xyxy), dtype=bool))
+    while len(boxes_xyxy):
+        min_iou = IOU_CROP_OPTIONS[rng.integers(len(IOU_CROP_OPTIONS))]
+        if min_iou >= 1:
+            break
+        crops_xyxy = _random_rectangles_xyxy(size_hw, rng, min_scale)
+        sides = crops_xyxy[:, 2:] - crops_xyxy[:, :2]
+        shaped = (sides >= 1).all(-1) & (sides.max(-1) <= max_aspect_ratio * sides.min(-1))
+        centres_within = _centres_within(boxes_xyxy, crops_xyxy)
+        ious = np.where(centres_within, _iou_xyxy(crops_xyxy[:, None], boxes_xyxy[None]), -1.0)
+        accepted = np.flatnonzero(shaped & centres_within.any(-1) & (ious.max(-1) >= min_iou))
+        if len(accepted):
+            x0, y0, x1, y1 = crops_xyxy[accepted[0]].astype(int).tolist()
+            return Crop(Frame(x0, y0, x1 - x0, y1 - y0), centres_within[accepted[0]])
+    return whole
+
+
+def _random_rectangles_xyxy(size_hw: tuple[int, int], rng: np.random.Generator, min_scale: float) -> np.ndarray:
+    """IOU_CROP_TRIALS rectangles of whole pixels inside a picture, ``(trials, 4)``."""
+    size_wh = np.array(size_hw[::-1])
+    sides = np.floor(size_wh * rng.uniform(min_scale, 1.0, (IOU_CROP_TRIALS, 2)))
+    corners = np.floor((size_wh - sides) * rng.random((IOU_CROP_TRIALS, 2)))
+    return np.concatenate([corners, corners + sides], axis=-1)
+
+
+def _centres_within(boxes_xyxy: np.ndarray, crops_xyxy: np.ndarray) -> np.ndarray:
+    """Whether the centres of boxes ``(n, 4)`` lie in crops ``(m, 4)``: bool ``(m, n)``."""
+    centres = (boxes_xyxy[:, :2] + boxes_xyxy[:, 2:]) / 2
+    return ((crops_xyxy[:, None, :2] < centres) & (centres < crops_xyxy[:, None, 2:])).all(-1)
+
+
+def _iou_xyxy(boxes_a_xyxy: np.ndarray, boxes_b_xyxy: np.ndarray) -> np.ndarray:
+    shared = intersection_xyxy(boxes_a_xyxy, boxes_b_xyxy)
+    union = area_xyxy(boxes_a_xyxy) + area_xyxy(boxes_b_xyxy) - shared
+    return shared / np.maximum(union, np.finfo(np.float64).tiny)
