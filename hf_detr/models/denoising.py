@@ -12,7 +12,7 @@ must be denoised, far ones that must be rejected. Against stock Transformers the
 
 The stock forward calls a function of its own module by name and passes the model's class embedding to it. There a
 model says how it wants to be denoised: `use_paper_denoising` marks the embedding, and the function the modules call
-looks at the mark. Models without it are served by the function Transformers ships, in the same process and thread or not.
+looks at the mark. Models without it are served by the function Transformers ships, also in the same process.
 """
 
 import functools

@@ -260,8 +260,8 @@ def _check_levels(config) -> None:
     channels = _backbone_channels(config.backbone_config)
     if list(config.encoder_in_channels) != channels:
         raise RecipeError(
-            f"encoder_in_channels is {list(config.encoder_in_channels)}, but the backbone gives {channels} channels at "
-            f"out_indices {list(config.backbone_config.out_indices)}. Leave encoder_in_channels out: it follows."
+            f"encoder_in_channels is {list(config.encoder_in_channels)}, but the backbone gives {channels} channels "
+            f"at out_indices {list(config.backbone_config.out_indices)}. Leave encoder_in_channels out: it follows."
         )
     for name in ("feat_strides", "decoder_in_channels"):
         if len(getattr(config, name)) != len(channels):

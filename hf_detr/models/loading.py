@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoConfig, AutoImageProcessor, PreTrainedModel
+from transformers.image_utils import SizeDict
 
 from hf_detr.errors import CheckpointError
 from hf_detr.models.denoising import use_paper_denoising
@@ -103,10 +104,9 @@ def load_for_finetuning(
         values = FAMILIES[variant[0]][variant[1]].values
         overrides = {"freeze_backbone_batch_norms": values["freeze_backbone_batch_norms"], **overrides}
     config = override_config(pretrained.config, overrides, id2label=id2label)
-    size = processor.size
-    image_size_hw = image_size_hw or (size["height"], size["width"])
+    image_size_hw = image_size_hw or (processor.size.height, processor.size.width)
     check_image_size(config, image_size_hw)
-    processor.size = {"height": image_size_hw[0], "width": image_size_hw[1]}
+    processor.size = SizeDict(height=image_size_hw[0], width=image_size_hw[1])
 
     model = type(pretrained)(config)
     initialise_like_paper(model)
@@ -301,7 +301,7 @@ def _unreadable(source: str, what: str, error: Exception) -> CheckpointError:
         advice = "The folder may be half-written: use another checkpoint, or save this one again."
     else:
         advice = (
-            "Check the name on the Hub, your network and, for a private model, `hf auth login`. Without a network, give "
-            "a local folder, or download the model once beforehand (HF_HUB_OFFLINE=1 uses the copy)."
+            "Check the name on the Hub, your network and, for a private model, `hf auth login`. Without a network, "
+            "give a local folder, or download the model once beforehand (HF_HUB_OFFLINE=1 uses the copy)."
         )
     return CheckpointError(f"cannot read {source} ({what}): {reason}\n{advice}")
