@@ -24,6 +24,10 @@ class TrainingError(HfDetrError):
     """Training cannot start, or had to stop."""
 
 
+class HubError(HfDetrError):
+    """The Hugging Face Hub cannot be reached, or does not let us publish."""
+
+
 class ExportError(HfDetrError):
     """A model cannot be exported, or the exported model does not compute the same."""
 

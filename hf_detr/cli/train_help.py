@@ -19,7 +19,7 @@ setting below can stand in it, and what is given here wins. Lists take several v
   hf-detr train d_fine/s_finetune --data my_data --output_dir runs/first
   hf-detr train d_fine/s_finetune --data my_data --output_dir runs/small --image_size 320 --num_train_epochs 20
   hf-detr train d_fine/s_finetune --data my_data --output_dir runs/first --resume
-  accelerate launch --num_processes 4 scripts/train.py d_fine/s --data coco --bf16 --output_dir runs/coco
+  accelerate launch --num_processes 4 scripts/train.py d_fine/s --data coco --output_dir runs/coco
 """
 CLOSING = """\
 `hf-detr train --help_all` shows every setting, with those of Transformers' TrainingArguments.
@@ -63,7 +63,6 @@ GROUPS = {
 INHERITED = {
     "max_steps": Entry(-1, "Train for this many steps; if positive, instead of num_train_epochs."),
     "gradient_accumulation_steps": Entry(1, "Add up the gradients of this many batches before each step."),
-    "bf16": Entry(False, "Mixed precision with bfloat16: faster, half the memory; for GPUs since 2020."),
     "fp16": Entry(False, "Mixed precision with float16, for older GPUs."),
     "torch_compile": Entry(False, "Compile the model first: slow to start, faster afterwards."),
     "use_cpu": Entry(False, "Train on the CPU even where there is a GPU."),
@@ -104,7 +103,9 @@ def own_training_entries() -> dict[str, Entry]:
     """
     source = Path(__file__).parent.parent / "training" / "arguments.py"
     entries = {}
-    for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+    tree = ast.parse(source.read_text(encoding="utf-8"))
+    (arguments_class,) = (node for node in tree.body if isinstance(node, ast.ClassDef))
+    for node in arguments_class.body:
         if isinstance(node, ast.AnnAssign) and isinstance(node.value, ast.Call):
             keywords = {keyword.arg: ast.literal_eval(keyword.value) for keyword in node.value.keywords}
             entries[node.target.id] = Entry(keywords["default"], keywords["metadata"]["help"])

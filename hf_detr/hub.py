@@ -1,0 +1,394 @@
+"""Publishing: the model card of a trained folder, and the folder's way to the Hugging Face Hub.
+
+Everything is read from the folder, so a card can be written, and the model pushed, long after training.
+"""
+
+import dataclasses
+import json
+import logging
+import math
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import yaml
+
+from hf_detr import __version__
+from hf_detr.errors import CheckpointError, HubError
+
+logger = logging.getLogger(__name__)
+
+CARD_FILE = "README.md"
+METRICS_FILE = "metrics.json"
+PICTURE_FILE = "predictions.jpg"
+RECIPE_FILE = "recipe.yaml"
+RUN_FILE = "run.json"
+
+# What is published. Checkpoints, optimizer states and logs below the folder stay at home.
+_REQUIRED = ("config.json", "preprocessor_config.json")
+_PUBLISHED = re.compile(
+    r"(config|preprocessor_config|generation_config|metrics|run)\.json|model.*\.safetensors(\.index\.json)?"
+    r"|README\.md|recipe\.yaml|predictions\.(jpg|png)|\w+\.py"
+)
+
+_FAMILIES = {
+    "d_fine": ("D-FINE", "https://huggingface.co/papers/2410.13842"),
+    "rt_detr_v2": ("RT-DETRv2", "https://huggingface.co/papers/2407.17140"),
+}
+_METRIC_NAMES = {
+    "AP": "AP, at IoU 0.50 to 0.95",
+    "AP50": "AP50, at IoU 0.50",
+    "AP75": "AP75, at IoU 0.75",
+    "APs": "APs, small objects: below 32² px",
+    "APm": "APm, medium objects",
+    "APl": "APl, large objects: above 96² px",
+}
+_LISTED_CLASSES = 20
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What the card tells about a run and the folder does not know otherwise.
+
+    Attributes:
+        dataset: its name, without the path to it.
+        splits: of each split, the numbers of ``images`` and ``objects``.
+        training: rows of the card's training table, such as ``{"epochs": 30, "minutes": 7.5}``, in order.
+        versions: package to version.
+    """
+
+    dataset: str
+    splits: dict[str, dict[str, int]]
+    training: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+def write_run_facts(folder: str | Path, facts: RunFacts) -> None:
+    """Save the facts as `run.json` beside the model."""
+    text = json.dumps(dataclasses.asdict(facts), indent=2, ensure_ascii=False)
+    (Path(folder) / RUN_FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def model_card(folder: str | Path, model_id: str | None = None, *, license_id: str = "apache-2.0") -> str:
+    """The model card of a trained folder, in Markdown with the Hub's metadata.
+
+    Args:
+        folder: configuration and weights; metrics, recipe, run facts and a picture of predictions where there are any.
+        model_id: where it will be published, as ``user/name``. Default: the folder's own path.
+        license_id: the Hub's id of a licence.
+    """
+    folder = Path(folder)
+    config = _read_json(folder / "config.json")
+    metrics = _read_json(folder / METRICS_FILE)
+    run = _read_json(folder / RUN_FILE)
+    facts = RunFacts(**run) if run else None
+    classes = [name for _, name in sorted(config.get("id2label", {}).items(), key=lambda item: int(item[0]))]
+    title = (model_id or folder.resolve().name).rsplit("/", 1)[-1]
+    base_model = _base_model(folder)
+    template = Template((Path(__file__).parent / "model_card_template.md").read_text(encoding="utf-8"))
+    text = template.substitute(
+        metadata=_metadata(title, license_id, base_model, metrics, facts),
+        title=title,
+        summary=_summary(config, classes, base_model),
+        picture=_picture(folder),
+        results=_results(metrics),
+        model_id=model_id or folder.as_posix(),
+        threshold=f"{metrics.get('threshold') or 0.5:.2g}",
+        data=_data(facts, classes),
+        training=_training(folder, facts),
+        licence=f"`{license_id}`. The pictures it was trained on may come with terms of their own.",
+    )
+    return re.sub(r"\n{3,}", "\n\n", text)
+
+
+def write_model_card(folder: str | Path, model_id: str | None = None, *, license_id: str = "apache-2.0") -> Path:
+    """Write the card to the folder's README.md, unless there is one: somebody may have edited it."""
+    path = Path(folder) / CARD_FILE
+    if path.exists():
+        logger.info("Keeping the model card %s; delete it to have it written anew.", path)
+    else:
+        path.write_text(model_card(folder, model_id, license_id=license_id), encoding="utf-8")
+    return path
+
+
+def published_files(folder: str | Path) -> list[Path]:
+    """The files of a trained folder that are published.
+
+    Raises:
+        CheckpointError: It is no folder, or holds no complete model.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise CheckpointError(f"{folder}: no such folder.")
+    files = sorted(path for path in folder.iterdir() if path.is_file() and _PUBLISHED.fullmatch(path.name))
+    names = {path.name for path in files}
+    missing = [name for name in _REQUIRED if name not in names]
+    if not any(name.endswith(".safetensors") for name in names):
+        missing.append("model.safetensors")
+    if missing:
+        checkpoints = sorted(folder.glob("checkpoint-*"), key=lambda path: path.stat().st_mtime)
+        hint = f" Its newest checkpoint is {checkpoints[-1]}." if checkpoints else ""
+        raise CheckpointError(f"{folder}: holds no complete model, {' and '.join(missing)} missing.{hint}")
+    return files
+
+
+def check_login(repo_id: str, *, token: str | None = None, private: bool = True) -> str:
+    """Prove, before any work, that we may publish to ``repo_id``; create the repository if it is not there.
+
+    Args:
+        repo_id: ``user/name``; a name alone means one's own.
+        token: access token; by default that of `hf auth login`.
+        private: whether a new repository is private. An existing public one is refused then.
+
+    Returns:
+        The full ``user/name``.
+
+    Raises:
+        HubError: Not logged in, no network, no permission to write, or the name cannot be used.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    api = HfApi(token=token)
+    with _hub_errors(repo_id):
+        who = api.whoami()
+        if who.get("auth", {}).get("accessToken", {}).get("role") == "read":
+            raise HubError(
+                f"The access token of {who['name']} may only read. Make one that may write at "
+                f"{api.endpoint}/settings/tokens, then `hf auth login`."
+            )
+        if "/" not in repo_id:
+            repo_id = f"{who['name']}/{repo_id}"
+        api.create_repo(repo_id, private=private, exist_ok=True)
+        try:
+            repository = api.model_info(repo_id)
+        except RepositoryNotFoundError as error:
+            raise HubError(
+                f"{repo_id} exists, but not as a model repository of yours. Choose another name."
+            ) from error
+        if private and not repository.private:
+            raise HubError(f"{repo_id} exists and is public. Say so (--public, in training --hub_private_repo false).")
+        api.auth_check(repo_id, write=True)
+    return repo_id
+
+
+def push_folder(
+    folder: str | Path,
+    repo_id: str,
+    *,
+    token: str | None = None,
+    commit_message: str | None = None,
+    license_id: str = "apache-2.0",
+) -> str:
+    """Upload model, processor, card, recipe, metrics and picture in one commit; `check_login` comes first.
+
+    A card that is not there yet is written into the folder.
+
+    Returns:
+        The page of the model on the Hub.
+
+    Raises:
+        CheckpointError: The folder holds no complete model.
+        HubError: The upload failed; the repository is as it was.
+    """
+    from huggingface_hub import CommitOperationAdd, HfApi
+
+    published_files(folder)  # complains before a card is written into a folder that is none of ours
+    write_model_card(folder, repo_id, license_id=license_id)
+    files = published_files(folder)
+    api = HfApi(token=token)
+    with _hub_errors(repo_id):
+        api.create_commit(
+            repo_id,
+            [CommitOperationAdd(path.name, path) for path in files],
+            commit_message=commit_message or f"Upload with hf_detr {__version__}",
+        )
+    return f"{api.endpoint}/{repo_id}"
+
+
+@contextmanager
+def _hub_errors(repo_id: str) -> Iterator[None]:
+    """The client's errors as one sentence of what happened and what to do."""
+    from huggingface_hub.errors import (
+        HfHubHTTPError,
+        HFValidationError,
+        HTTPError,
+        LocalTokenNotFoundError,
+        OfflineModeIsEnabled,
+    )
+
+    try:
+        yield
+    except LocalTokenNotFoundError as error:
+        raise HubError("Not logged in to the Hugging Face Hub: run `hf auth login`, or give a token.") from error
+    except OfflineModeIsEnabled as error:
+        raise HubError("HF_HUB_OFFLINE is set: nothing can be published until it is unset.") from error
+    except HFValidationError as error:
+        raise HubError(f"{repo_id!r} is no name for a repository; it takes user/name. {error}") from error
+    except HfHubHTTPError as error:
+        raise HubError(_explained(error, repo_id)) from error
+    except (HTTPError, ConnectionError, TimeoutError) as error:
+        raise HubError(f"The Hugging Face Hub cannot be reached: {error}. Is there a network?") from error
+
+
+def _explained(error: Any, repo_id: str) -> str:
+    status = error.response.status_code
+    said = error.server_message or str(error).splitlines()[0]
+    if status == 401:
+        return f"The Hub does not accept the access token: {said}. Run `hf auth login` again, or give another token."
+    if status == 403:
+        return f"No permission to write to {repo_id}: {said}. Check its owner, and the permissions of the token."
+    if status == 404:
+        return f"{repo_id} is not to be found on the Hub: {said}."
+    return f"The Hub refused {repo_id} with status {status}: {said}"
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """The file's content, nothing where there is none.
+
+    Raises:
+        CheckpointError: It is not JSON.
+    """
+    if not path.exists():
+        return {}
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"{path}: is not JSON: {error}") from error
+
+
+def _base_model(folder: Path) -> str | None:
+    """The Hub id that training started from, None if it was a folder or random weights."""
+    path = folder / RECIPE_FILE
+    if not path.exists():
+        return None
+    model = yaml.safe_load(path.read_text(encoding="utf-8")).get("model", {})
+    start = model.get("model_name_or_path")
+    started_there = start and not model.get("from_scratch") and _HUB_ID.fullmatch(start) and not Path(start).exists()
+    return start if started_there else None
+
+
+def _metadata(
+    title: str, license_id: str, base_model: str | None, metrics: dict[str, Any], facts: RunFacts | None
+) -> str:
+    from huggingface_hub import EvalResult, ModelCardData
+
+    dataset = facts.dataset if facts else "unknown"
+    results = [
+        EvalResult(
+            task_type="object-detection",
+            dataset_type=re.sub(r"[^\w.-]+", "-", dataset),
+            dataset_name=dataset,
+            dataset_split=metrics.get("split"),
+            metric_type="mean_average_precision",
+            metric_name=name,
+            metric_value=round(value, 4),
+        )
+        for name, value in _numbers(metrics).items()
+        if name in ("AP", "AP50", "AP75")
+    ]
+    data = ModelCardData(
+        library_name="transformers",
+        pipeline_tag="object-detection",
+        license=license_id,
+        base_model=base_model,
+        tags=["object-detection", "detr", "hf_detr"],
+        model_name=title,
+        eval_results=results or None,
+    )
+    return data.to_yaml().strip()
+
+
+def _numbers(metrics: dict[str, Any]) -> dict[str, float]:
+    """The COCO numbers that are defined: there is no AP of small objects where there are none."""
+    return {
+        name: value
+        for name, value in metrics.items()
+        if re.match(r"A[PR]", name) and isinstance(value, int | float) and math.isfinite(value) and value >= 0
+    }
+
+
+def _summary(config: dict[str, Any], classes: list[str], base_model: str | None) -> str:
+    model_type = config.get("model_type", "")
+    family, paper = _FAMILIES.get(model_type, (model_type, None))
+    detector = f"[{family}]({paper})" if paper else family
+    start = f"fine-tuned from [{base_model}](https://huggingface.co/{base_model})" if base_model else "trained"
+    return f"A {detector} object detector, {start} with `hf_detr`. It finds {_listed(classes)}."
+
+
+def _listed(names: list[str]) -> str:
+    shown = ", ".join(f"*{_cell(name)}*" for name in names[:_LISTED_CLASSES])
+    count = "1 class" if len(names) == 1 else f"{len(names)} classes"
+    return f"{count}: {shown}{', …' if len(names) > _LISTED_CLASSES else ''}"
+
+
+def _picture(folder: Path) -> str:
+    for path in (folder / PICTURE_FILE, folder / "predictions.png"):
+        if path.exists():
+            return f"\n![What it finds, beside the annotations]({path.name})\n"
+    return ""
+
+
+def _results(metrics: dict[str, Any]) -> str:
+    numbers = _numbers(metrics)
+    if not numbers:
+        return ""
+    split = f"on the {metrics['split']} split, " if metrics.get("split") else ""
+    images = f"{metrics['images']:,} images, " if metrics.get("images") else ""
+    lines = ["## Results", "", f"COCO evaluation {split}{images}weights as published here.", ""]
+    lines += _table(("number", "value"), [(_metric_name(name), f"{value:.3f}") for name, value in numbers.items()])
+    per_class = sorted(metrics.get("per_class", []), key=lambda row: -row["objects"])
+    if per_class:
+        shown = per_class[:_LISTED_CLASSES]
+        which = "The classes" if len(shown) == len(per_class) else f"The {len(shown)} most frequent classes"
+        lines += ["", f"{which}, all numbers in [{METRICS_FILE}]({METRICS_FILE}):", ""]
+        rows = [(row["class"], f"{row['objects']:,}", _score(row["AP"]), _score(row["AP50"])) for row in shown]
+        lines += _table(("class", "objects", "AP", "AP50"), rows)
+    return "\n".join(lines) + "\n"
+
+
+def _metric_name(name: str) -> str:
+    limit = re.fullmatch(r"AR(\d+)", name)
+    return f"{name}, recall with {limit[1]} detections per image" if limit else _METRIC_NAMES.get(name, name)
+
+
+def _score(value: float | None) -> str:
+    return "–" if value is None or not math.isfinite(value) or value < 0 else f"{value:.3f}"
+
+
+def _data(facts: RunFacts | None, classes: list[str]) -> str:
+    if facts is None:
+        return ""
+    rows = [(name, f"{split['images']:,}", f"{split['objects']:,}") for name, split in facts.splits.items()]
+    lines = ["## Data", "", f"`{facts.dataset}`, {_listed(classes)}.", ""]
+    return "\n".join([*lines, *_table(("split", "images", "objects"), rows)]) + "\n"
+
+
+def _training(folder: Path, facts: RunFacts | None) -> str:
+    has_recipe = (folder / RECIPE_FILE).exists()
+    if facts is None and not has_recipe:
+        return ""
+    lines = ["## Training", ""]
+    if has_recipe:
+        lines += [f"All settings are in [{RECIPE_FILE}]({RECIPE_FILE}); `hf-detr train {RECIPE_FILE}` repeats it.", ""]
+    if facts is not None and facts.training:
+        lines += _table(("training", ""), [(name, str(value)) for name, value in facts.training.items()])
+        lines.append("")
+    if facts is not None and facts.versions:
+        lines.append("With " + ", ".join(f"{name} {version}" for name, version in facts.versions.items()) + ".")
+    return "\n".join(lines) + "\n"
+
+
+def _table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
+    lines = [header, tuple("---" for _ in header), *rows]
+    return [f"| {' | '.join(_cell(cell) for cell in line)} |" for line in lines]
+
+
+def _cell(text: str) -> str:
+    """Names as they are: Markdown in a class name means nothing."""
+    return re.sub(r"([|*_`<>\[\]\\])", r"\\\1", str(text)).replace("\n", " ")
