@@ -193,47 +193,39 @@ def load_datasets(splits: "dict[str, CocoSplit]", recipe: "Recipe", args: "DetrT
     from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
     from hf_detr.data.augment import build_augmentation
-    from hf_detr.data.coco import load_coco
+    from hf_detr.data.coco import load_coco_index
+    from hf_detr.data.dataset import DetectionDataset
 
-    augment, data = recipe.augment, recipe.data
-    train_split = splits["train"]
-    train_set = load_coco(
-        train_split.images_dir,
-        train_split.annotations_path,
-        name="train",
-        seed=args.seed,
-        on_unreadable=data.on_unreadable,
-        transform=None,
-    )
-    train_set.transform = build_augmentation(
+    augment, on_unreadable = recipe.augment, recipe.data.on_unreadable
+    train_index = load_coco_index(splits["train"].images_dir, splits["train"].annotations_path, name="train")
+    batch = args.train_batch_size * args.world_size
+    if len(train_index) < batch:
+        raise DatasetError(
+            f"{train_index.annotations_path} has {len(train_index)} pictures, fewer than one batch of {batch}. "
+            f"Use --per_device_train_batch_size {max(1, len(train_index) // args.world_size)} or less."
+        )
+    augmentation = build_augmentation(
         photometric_prob=augment.photometric_prob,
         zoom_out_prob=augment.zoom_out_prob,
         iou_crop_prob=augment.iou_crop_prob,
         flip_prob=augment.flip_prob,
         min_box_side=augment.min_box_side,
-        stop_epoch=stop_epoch(args, len(train_set)),
+        stop_epoch=stop_epoch(args, len(train_index)),
     )
-    batch = args.train_batch_size * args.world_size
-    if len(train_set) < batch:
-        raise DatasetError(
-            f"{train_split.annotations_path} has {len(train_set)} pictures, fewer than one batch of {batch}. "
-            f"Use --per_device_train_batch_size {max(1, len(train_set) // args.world_size)} or less."
-        )
+    train_set = DetectionDataset(train_index, transform=augmentation, seed=args.seed, on_unreadable=on_unreadable)
     if "valid" not in splits:
         logger.warning("No validation split: nothing is evaluated, and the last weights are kept, not the best.")
         args.eval_strategy, args.load_best_model_at_end = IntervalStrategy.NO, False
         if args.save_strategy == SaveStrategy.BEST:
             args.save_strategy = SaveStrategy.EPOCH
         return train_set, None
-    valid_split = splits["valid"]
-    valid_set = load_coco(
-        valid_split.images_dir,
-        valid_split.annotations_path,
+    valid_index = load_coco_index(
+        splits["valid"].images_dir,
+        splits["valid"].annotations_path,
         name="valid",
-        on_unreadable=data.on_unreadable,
-        class_names=train_set.index.class_names,
+        class_names=train_index.class_names,
     )
-    return train_set, valid_set
+    return train_set, DetectionDataset(valid_index, on_unreadable=on_unreadable)
 
 
 def stop_epoch(args: "DetrTrainingArguments", num_images: int) -> float | None:

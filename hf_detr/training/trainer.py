@@ -59,7 +59,7 @@ class DetrTrainer(Trainer):
         evaluator: CocoEvaluator | None = None,
         **kwargs: Any,
     ):
-        attach_criterion(model)
+        self.criterion = attach_criterion(model)
         use_paper_denoising(model)
         if args.backbone_lr_ratio == 0:
             for name, parameter in model.named_parameters():

@@ -1,0 +1,56 @@
+"""Short training runs of a tiny detector on coloured rectangles."""
+
+from pathlib import Path
+
+import torch
+
+from hf_detr.data.coco import load_coco
+from hf_detr.data.collate import DetectionCollator
+from hf_detr.models.families import build_processor
+from hf_detr.training.arguments import DetrTrainingArguments
+from hf_detr.training.trainer import DetrTrainer
+from tests.synthetic import annotation_file, images_folder, make_coco
+from tests.tiny import IMAGE_SIZE_HW, tiny_model
+
+
+def as_it_is(sample, rng, epoch):
+    """A transform that changes nothing; having one is what makes a data set one for training."""
+    return sample
+
+
+def make_trainer(folder: Path, *, data: Path | None = None, model=None, **settings) -> DetrTrainer:
+    """A trainer of a fresh tiny model (seed 0) that writes to ``folder/run``; both splits are the same pictures."""
+    if data is None:
+        data = make_coco(folder / "data", images=8, size_hw=IMAGE_SIZE_HW, splits=("train",))
+    pictures, annotations = images_folder(data), annotation_file(data)
+    torch.manual_seed(0)
+    model = tiny_model() if model is None else model
+    settings = {
+        "per_device_train_batch_size": 4,
+        "learning_rate": 2e-3,
+        "backbone_lr_ratio": 1.0,
+        "dataloader_num_workers": 0,
+        "ema_decay": 0.95,
+        "ema_warmup_steps": 10,
+        "logging_steps": 1,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "eval_strategy": "no",
+        "save_strategy": "no",
+        "load_best_model_at_end": False,
+        "use_cpu": True,
+        **settings,
+    }
+    return DetrTrainer(
+        model,
+        DetrTrainingArguments(str(folder / "run"), **settings),
+        processing_class=build_processor(model.config, IMAGE_SIZE_HW),
+        train_dataset=load_coco(pictures, annotations, transform=as_it_is),
+        eval_dataset=load_coco(pictures, annotations),
+        data_collator=DetectionCollator(IMAGE_SIZE_HW),
+    )
+
+
+def losses(trainer: DetrTrainer) -> dict[int, float]:
+    """The loss of every step."""
+    return {row["step"]: row["loss"] for row in trainer.state.log_history if "loss" in row}
