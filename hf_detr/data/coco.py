@@ -175,7 +175,7 @@ def _classes_by_name(table: CocoTable, class_names: tuple[str, ...]) -> np.ndarr
         named = ", ".join(repr(table.category_names[position]) for position in np.flatnonzero(unknown & used))
         raise DatasetError(
             f"{table.split.annotations_path}: has objects of classes that are not among the {len(class_names)} "
-            f"classes to be used: {named}. Those are: {_shortlist(class_names)}. Rename them, or remove their annotations."
+            f"classes to be used: {named}. Those are: {_shortlist(class_names)}. Rename or remove them."
         )
     if unknown.any():
         named = ", ".join(repr(table.category_names[position]) for position in np.flatnonzero(unknown))

@@ -96,24 +96,26 @@ def _check_category_records(table: CocoTable) -> list[Finding]:
 
 def _check_references(table: CocoTable) -> list[Finding]:
     rows = table.annotation_rows
+    no_image, no_category = np.flatnonzero(table.image_of < 0), np.flatnonzero(table.category_of < 0)
     return [
         *about_annotations(
             table,
             "annotation.unknown_image",
             "error",
-            np.flatnonzero(table.image_of < 0),
+            no_image,
             "of an image that the file does not list",
-            "Add the image to `images` or remove the annotation." + _other_type(table.image_rows, rows, "image_id"),
+            "Add the image to `images` or remove the annotation."
+            + _other_type(table.image_rows, [rows[position].get("image_id") for position in no_image]),
             noun="annotation",
         ),
         *about_annotations(
             table,
             "annotation.unknown_category",
             "error",
-            np.flatnonzero(table.category_of < 0),
+            no_category,
             "of a category that the file does not list",
             f"The file lists {_category_list(table)}. Add the category, or correct or remove the annotation."
-            + _other_type(table.category_rows, rows, "category_id"),
+            + _other_type(table.category_rows, [rows[position].get("category_id") for position in no_category]),
             value=lambda row: f"category_id {rows[row].get('category_id')!r}",
             noun="annotation",
         ),
@@ -177,12 +179,10 @@ def _category_list(table: CocoTable) -> str:
     return (", ".join(listed) or "none") + (f" and {more} more" if more > 0 else "")
 
 
-def _other_type(named: Sequence[dict], rows: Sequence[dict], key: str) -> str:
-    """A hint where the only difference is a number in one place and text in the other."""
-    ids = {row["id"] for row in named if is_id(row.get("id"))}
-    texts = {str(value) for value in ids}
-    for row in rows:
-        value = row.get(key)
-        if is_id(value) and value not in ids and str(value) in texts:
-            return f" Some differ only in type: `{key}` is {value!r}, and ids compare exactly (7 is not '7')."
+def _other_type(named: Sequence[dict], unknown: Sequence[Any]) -> str:
+    """A hint where an unknown id is a number in one place and text in the other."""
+    texts = {str(row["id"]): row["id"] for row in named if is_id(row.get("id"))} if unknown else {}
+    for value in unknown:
+        if str(value) in texts:
+            return f" Ids compare exactly: {value!r} here is not {texts[str(value)]!r} there."
     return ""
