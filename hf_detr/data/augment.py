@@ -7,6 +7,7 @@ An operation is any picklable ``operation(sample, rng) -> sample`` that keeps bo
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from hf_detr.data.dataset import Sample
@@ -21,6 +22,9 @@ from hf_detr.data.geometry import (
     zoom_out_frame,
 )
 from hf_detr.data.photometric import distort_colours
+
+# Data loaders work in processes. OpenCV's threads in each would fight over the cores, and a fork may hang on them.
+cv2.setNumThreads(0)
 
 Operation = Callable[[Sample, np.random.Generator], Sample]
 
