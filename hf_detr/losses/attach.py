@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from hf_detr.losses.criterion import DenoisingGroups, DetrCriterion, OutputStack
+from hf_detr.losses.criterion import DetrCriterion, KnownPairs, OutputStack
 from hf_detr.losses.options import CriterionOptions, criterion_options
 
 
@@ -14,7 +14,8 @@ def attach_criterion(model: PreTrainedModel, *, tie_break: str = "stable") -> De
     ``outputs.loss_dict`` then holds every weighted term under the papers' names: ``loss_vfl``, ``loss_mal`` or
     ``loss_focal``, ``loss_bbox``, ``loss_giou``, ``loss_fgl``, ``loss_ddf``, with the suffixes ``_aux_0`` …, ``_pre``,
     ``_enc_0``, ``_dn_0`` …, ``_dn_pre``. In evaluation mode the models keep fewer outputs, so there are fewer terms.
-    Predictions are not checked for being finite, as that would wait for the device: a loss that is not finite is
+    The model's call takes ``num_items_in_batch`` as `Trainer` passes it with accumulated gradients: here the mean number
+    of objects in the forwards of one step. Predictions are not checked for being finite, as that would wait for the device: a loss that is not finite is
     returned as it is.
 
     Args:
@@ -43,6 +44,7 @@ def attach_criterion(model: PreTrainedModel, *, tie_break: str = "stable") -> De
         denoising_meta_values: dict | None = None,
         predicted_corners: Tensor | None = None,
         initial_reference_points: Tensor | None = None,
+        num_items_in_batch: Tensor | float | None = None,
         **_,
     ) -> tuple[Tensor, dict[str, Tensor], list[dict[str, Tensor]]]:
         with torch.autocast(device_type=logits.device.type, enabled=False):
@@ -56,7 +58,7 @@ def attach_criterion(model: PreTrainedModel, *, tie_break: str = "stable") -> De
                 predicted_corners,
                 initial_reference_points,
             )
-            loss_dict = criterion(outputs, labels, denoising)
+            loss_dict = criterion(outputs, labels, denoising, num_items_in_batch)
             loss = torch.stack(list(loss_dict.values())).sum()
         return loss, loss_dict, intermediate_outputs(outputs)
 
@@ -73,7 +75,7 @@ def stack_outputs(
     denoising_meta_values: dict | None,
     corner_logits: Tensor | None,
     references_cxcywh: Tensor | None,
-) -> tuple[OutputStack, tuple[OutputStack, DenoisingGroups] | None]:
+) -> tuple[OutputStack, tuple[OutputStack, KnownPairs] | None]:
     """Sort what a Transformers detector hands to its loss into matching and denoising queries, in float32 at least.
 
     Models with corner distributions put the first layer's traditional head ("pre") before their L layers. The
@@ -123,8 +125,15 @@ def stack_outputs(
     if denoising_meta_values is None:
         return outputs, None
     known = stack(slice(0, num_denoising), tuple(f"_dn{suffix}" for suffix in (*pre, *layer_suffixes)))
-    groups = DenoisingGroups(denoising_meta_values["dn_positive_idx"], denoising_meta_values["dn_num_group"])
-    return outputs, (known, groups)
+    return outputs, (known, _known_pairs(denoising_meta_values))
+
+
+def _known_pairs(denoising_meta_values: dict) -> KnownPairs:
+    queries, groups = denoising_meta_values["dn_positive_idx"], denoising_meta_values["dn_num_group"]
+    if "dn_target_idx" in denoising_meta_values:
+        return KnownPairs(queries, denoising_meta_values["dn_target_idx"])
+    # Stock Transformers shows all objects of an image, in their order, in every group.
+    return KnownPairs(queries, [torch.arange(len(q) // groups, device=q.device).repeat(groups) for q in queries])
 
 
 def _with_encoder(outputs: OutputStack, logits: Tensor, boxes_cxcywh: Tensor) -> OutputStack:

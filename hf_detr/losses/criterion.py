@@ -17,7 +17,7 @@ from hf_detr.losses.distributions import (
     bin_offsets,
     ddf_balance,
     ddf_divergence,
-    ddf_mean,
+    ddf_sum,
     edge_offsets,
     fgl_sum,
     neighbouring_bins,
@@ -35,6 +35,8 @@ from hf_detr.losses.options import CriterionOptions
 from hf_detr.losses.overlap import iou_and_giou, prediction_to_xyxy
 
 TIE_BREAKS = ("stable", "reference")
+_TINY = 1e-12  # keeps 0 / 0 out of ratios of counts
+Number = float | Tensor  # a tensor of one element where several processes agree on it
 
 
 @dataclass(frozen=True)
@@ -59,17 +61,36 @@ class OutputStack:
 
 
 @dataclass(frozen=True)
-class DenoisingGroups:
+class KnownPairs:
     """Which denoising queries stand for which object.
 
     Attributes:
-        positives: per image, int64 positions of its positive queries, ``(groups * objects,)``: group after group, in
-            the order of the image's objects.
-        groups: how often each object is repeated.
+        queries: per image, int64 positions of its positive queries, ``(n,)``.
+        objects: per image, the object of the image that each of them was made from, ``(n,)``.
     """
 
-    positives: Sequence[Tensor]
-    groups: int
+    queries: Sequence[Tensor]
+    objects: Sequence[Tensor]
+
+    def __len__(self) -> int:
+        return sum(len(queries) for queries in self.queries)
+
+
+@dataclass(frozen=True)
+class Divisors:
+    """What the terms of a set of queries are divided by: means over the processes, taken as 1 if less.
+
+    Attributes:
+        own: pairs that the classification is trained on.
+        located: pairs that boxes and FGL are trained on.
+        matched_queries: queries of the batch whose box is trained, for DDF.
+        other_queries: all the other queries.
+    """
+
+    own: Number
+    located: Number
+    matched_queries: Number
+    other_queries: Number
 
 
 class DetrCriterion:
@@ -94,17 +115,21 @@ class DetrCriterion:
         self,
         outputs: OutputStack,
         labels: Sequence[dict[str, Tensor]],
-        denoising: tuple[OutputStack, DenoisingGroups] | None = None,
+        denoising: tuple[OutputStack, KnownPairs] | None = None,
+        objects_per_forward: Tensor | float | None = None,
     ) -> dict[str, Tensor]:
         """The weighted terms by name; their sum is the loss.
 
         Terms of a batch (or a process) without objects are finite and keep every output in the graph. With
-        `torch.distributed` initialised, all processes must call together: the numbers of objects are averaged.
+        `torch.distributed` initialised, all processes must call together: they average what they divide by.
 
         Args:
             outputs: what the matching queries predict.
             labels: per image ``class_labels`` int64 ``(n,)`` and ``boxes`` ``(n, 4)``, normalised cxcywh.
             denoising: what the denoising queries predict, and what they stand for.
+            objects_per_forward: with accumulated gradients, the mean number of objects in the forwards of one step,
+                over all processes. It takes the place of this batch's own number, and numbers of pairs follow in
+                proportion, so that the mean of the losses is that of one large batch.
         """
         device, dtype = outputs.logits.device, outputs.logits.dtype
         targets = gather_targets(labels, device, dtype)
@@ -112,18 +137,25 @@ class DetrCriterion:
         own = match(outputs.logits, outputs.boxes_cxcywh, targets, self.options, use_iou_costs=self.use_iou_matching)
         located = own
         if self.options.union_of_matches:
-            union = union_of_matches(own, images=images, queries=queries, tie_break=self.tie_break)
-            located = HostPairs(union.image, *(a.repeat(len(own.query), 0) for a in (union.query, union.target)))
-        pairs = pairs_to_device([own, located], targets, device)
-        num_boxes, num_located = mean_over_processes([len(targets), len(located.image)], device)
+            located = union_of_matches(own, images=images, queries=queries, tie_break=self.tie_break)
+        own, located = pairs_to_device([own, located], targets, device)
+        located = located.for_outputs(len(outputs.suffixes))
 
-        balance = ddf_balance(len(located.image), images * queries)
-        losses = self._terms(outputs, targets, *pairs, num_boxes, num_located, balance)
+        counts = [len(targets), len(located), images * queries, 0, 0]
+        if denoising is not None and len(targets):
+            counts[3:] = [len(denoising[1]), images * denoising[0].logits.shape[2]]
+        num_objects, num_located, num_queries, num_known, num_known_queries = mean_over_processes(counts, device)
+        # The official code weighs the denoising queries' DDF with the counts of the matching ones as well.
+        balance = ddf_balance(num_located, num_queries)
+        scale = 1.0 if objects_per_forward is None else objects_per_forward / (num_objects + _TINY)
+
+        divisors = Divisors(num_objects * scale, num_located * scale, num_located, num_queries - num_located)
+        losses = self._terms(outputs, targets, own, located, divisors, balance)
         if denoising is not None:
-            stack, groups = denoising
-            known = denoising_pairs(groups, targets, len(stack.suffixes), device)
-            num_known = num_boxes * groups.groups
-            terms = self._terms(stack, targets, known, known, num_known, num_known, balance)
+            stack, known = denoising
+            pairs = denoising_pairs(known, targets, device).for_outputs(len(stack.suffixes))
+            divisors = Divisors(num_known * scale, num_known * scale, num_known, num_known_queries - num_known)
+            terms = self._terms(stack, targets, pairs, pairs, divisors, balance)
             if not len(targets):  # queries that stand for nothing keep their parameters in the graph, no more
                 terms = {name: value * 0 for name, value in terms.items()}
             losses |= terms
@@ -135,9 +167,8 @@ class DetrCriterion:
         targets: Targets,
         own: MatchedPairs,
         located: MatchedPairs,
-        num_boxes: Tensor | float,
-        num_located: Tensor | float,
-        balance: tuple[float, float],
+        divisors: Divisors,
+        balance: tuple[Number, Number],
     ) -> dict[str, Tensor]:
         """Weighted terms of all outputs by name.
 
@@ -146,9 +177,8 @@ class DetrCriterion:
             targets: the objects.
             own: each output's pairs for the classification.
             located: each output's pairs for boxes and corners.
-            num_boxes: what the classification is divided by.
-            num_located: what boxes and FGL are divided by.
-            balance: DDF's weights. The official code keeps those of the matching queries for the denoising ones.
+            divisors: what sums are divided by.
+            balance: weights of DDF's two means.
         """
         options = self.options
         matched_boxes = stack.boxes_cxcywh[located.index()]
@@ -166,14 +196,17 @@ class DetrCriterion:
             gamma=options.gamma,
         )
         l1 = (matched_boxes - matched_targets).abs().sum((1, 2))
+        num_located = at_least_one(divisors.located)
         terms = {
-            f"loss_{options.classification}": classification * options.classification_weight / num_boxes,
+            f"loss_{options.classification}": classification
+            * options.classification_weight
+            / at_least_one(divisors.own),
             "loss_bbox": l1 * options.bbox_weight / num_located,
             "loss_giou": (1 - giou).sum(1) * options.giou_weight / num_located,
         }
         losses = by_name(terms, stack.suffixes)
         if options.local_losses and stack.corner_logits is not None:
-            losses |= self._local_terms(stack, targets, located, iou, num_located, balance)
+            losses |= self._local_terms(stack, targets, located, iou, divisors, balance)
         return losses
 
     def _local_terms(
@@ -182,11 +215,12 @@ class DetrCriterion:
         targets: Targets,
         located: MatchedPairs,
         iou: Tensor,
-        num_located: Tensor | float,
-        balance: tuple[float, float],
+        divisors: Divisors,
+        balance: tuple[Number, Number],
     ) -> dict[str, Tensor]:
         """FGL of the L refined layers and DDF of the first L - 1, the last being their teacher."""
         options = self.options
+        layers = stack.suffixes[stack.refined]
         pairs, iou = located.of_outputs(stack.refined), iou[stack.refined]
         bins = bin_offsets(options.num_bins, options.up, options.reg_scale, like=stack.logits)
         true_offsets = edge_offsets(
@@ -195,9 +229,8 @@ class DetrCriterion:
             options.reg_scale,
         )
         fgl = fgl_sum(stack.corner_logits[pairs.index()], *neighbouring_bins(true_offsets, bins), iou)
-        layers = stack.suffixes[stack.refined]
-        losses = by_name({"loss_fgl": fgl * options.fgl_weight / num_located}, layers)
-        if stack.corner_logits.shape[1] > 1:
+        losses = by_name({"loss_fgl": fgl * options.fgl_weight / at_least_one(divisors.located)}, layers)
+        if len(layers) > 1:
             students = pairs.of_outputs(slice(0, -1))
             confidence = stack.logits[:, stack.refined][:, -1:].detach().amax(-1).sigmoid()
             weights = confidence.repeat(1, len(students.query), 1)
@@ -207,7 +240,12 @@ class DetrCriterion:
             divergence = ddf_divergence(
                 stack.corner_logits[:, :-1], stack.corner_logits[:, -1:], options.ddf_temperature
             )
-            ddf = ddf_mean(divergence, weights, matched, num_matched=len(students), balance=balance)
+            ddf = ddf_sum(
+                divergence * weights,
+                matched,
+                divisors=(at_least_one(divisors.matched_queries), at_least_one(divisors.other_queries)),
+                balance=balance,
+            )
             losses |= by_name({"loss_ddf": ddf * options.ddf_weight}, layers[:-1])
         return losses
 
@@ -277,29 +315,29 @@ def pairs_to_device(matches: Sequence[HostPairs], targets: Targets, device: torc
     return [MatchedPairs(*sent[i : i + 3]) for i in range(0, len(sent), 3)]
 
 
-def denoising_pairs(groups: DenoisingGroups, targets: Targets, outputs: int, device: torch.device) -> MatchedPairs:
-    """The pairs of denoising queries and the objects they were made from, the same for each of the K outputs."""
-    image = np.repeat(np.arange(len(targets.sizes)), [size * groups.groups for size in targets.sizes])
-    target = np.concatenate(
-        [
-            np.tile(np.arange(size), groups.groups) + offset
-            for size, offset in zip(targets.sizes, targets.offsets, strict=True)
-        ]
-    )
-    image, target = to_device([image, target], device)
-    query = torch.cat(list(groups.positives))
-    return MatchedPairs(image, query.expand(outputs, -1), target.expand(outputs, -1))
+def denoising_pairs(known: KnownPairs, targets: Targets, device: torch.device) -> MatchedPairs:
+    """The pairs of denoising queries and the objects they were made from, as those of one output."""
+    image = np.repeat(np.arange(len(targets.sizes)), [len(queries) for queries in known.queries])
+    image, offset = to_device([image, targets.offsets[image]], device)
+    query, target = torch.cat(list(known.queries)), torch.cat(list(known.objects)) + offset
+    return MatchedPairs(image, query[None], target[None])
 
 
-def mean_over_processes(counts: Sequence[int], device: torch.device) -> list[Tensor] | list[float]:
-    """Counts averaged over all processes, at least 1; tensors if there are several, as reading them would wait."""
+def mean_over_processes(counts: Sequence[int], device: torch.device) -> list[Number]:
+    """Counts averaged over all processes; tensors if there are several, as reading them would wait."""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return [max(float(count), 1.0) for count in counts]
+        return [float(count) for count in counts]
     total = torch.tensor(counts, dtype=torch.float32)
     if device.type == "cuda":
-        total = total.pin_memory().to(device, non_blocking=True)
+        total = total.pin_memory()
+    total = total.to(device, non_blocking=True)
     torch.distributed.all_reduce(total)
-    return list((total / torch.distributed.get_world_size()).clamp(min=1).unbind())
+    return list((total / torch.distributed.get_world_size()).unbind())
+
+
+def at_least_one(count: Number) -> Number:
+    """A divisor that is not 0 without objects."""
+    return count.clamp(min=1) if isinstance(count, Tensor) else max(count, 1.0)
 
 
 def by_name(terms: dict[str, Tensor], suffixes: Sequence[str]) -> dict[str, Tensor]:

@@ -76,29 +76,31 @@ def ddf_divergence(student_logits: Tensor, teacher_logits: Tensor, temperature: 
     return temperature**2 * (teacher.exp() * (teacher - student)).sum((-1, -2))
 
 
-def ddf_mean(
-    divergence: Tensor, weights: Tensor, matched: Tensor, *, num_matched: int, balance: tuple[float, float]
+def ddf_sum(
+    weighted: Tensor,
+    matched: Tensor,
+    *,
+    divisors: tuple[float | Tensor, float | Tensor],
+    balance: tuple[float | Tensor, float | Tensor],
 ) -> Tensor:
     """Decoupled distillation focal loss of each layer, ``(L,)``.
 
     The mean over the edges of matched queries and the mean over those of the others, weighted by `balance`.
 
     Args:
-        divergence: summed over four edges, ``(B, L, Q)``.
-        weights: ``(B, L, Q)``: IoU of a matched query, the teacher's confidence of another.
+        weighted: divergence over the four edges times the IoU of a matched query or the teacher's confidence of
+            another, ``(B, L, Q)``.
         matched: 1 where the layer's query is matched, else 0, ``(B, L, Q)``.
-        num_matched: matched queries per layer, known on the host.
+        divisors: number of matched queries and of the others, not 0.
         balance: weights of the two means, from `ddf_balance`.
     """
-    batch, _, queries = divergence.shape
-    weighted = divergence * weights
     of_matched = (weighted * matched).sum((0, 2))
     of_others = (weighted * (1 - matched)).sum((0, 2))
-    num_others = batch * queries - num_matched
-    mean_matched, mean_others = of_matched / max(4 * num_matched, 1), of_others / max(4 * num_others, 1)
-    return (mean_matched * balance[0] + mean_others * balance[1]) / max(sum(balance), 1e-12)
+    means = of_matched / (4 * divisors[0]), of_others / (4 * divisors[1])
+    return means[0] * balance[0] + means[1] * balance[1]
 
 
-def ddf_balance(num_matched: int, num_queries: int) -> tuple[float, float]:
-    """Square roots of how many queries are matched and how many are not: the weights of DDF's two means."""
-    return num_matched**0.5, (num_queries - num_matched) ** 0.5
+def ddf_balance(num_matched: float | Tensor, num_queries: float | Tensor) -> tuple[float | Tensor, float | Tensor]:
+    """The weights of DDF's two means, which add up to 1: in proportion to the square roots of the two counts."""
+    roots = num_matched**0.5, (num_queries - num_matched) ** 0.5
+    return roots[0] / (roots[0] + roots[1]), roots[1] / (roots[0] + roots[1])

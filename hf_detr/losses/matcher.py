@@ -78,6 +78,10 @@ class MatchedPairs:
     def __len__(self) -> int:
         return len(self.image)
 
+    def for_outputs(self, outputs: int) -> "MatchedPairs":
+        """The pairs of one output as those of several."""
+        return MatchedPairs(self.image, self.query.expand(outputs, -1), self.target.expand(outputs, -1))
+
     def of_outputs(self, outputs: slice) -> "MatchedPairs":
         """The pairs of some of the K outputs."""
         return MatchedPairs(self.image, self.query[outputs], self.target[outputs])
