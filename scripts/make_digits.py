@@ -12,7 +12,9 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("folder", help="where to put it: a COCO folder with train, valid and test")
     for option in fields(DigitsOptions):
-        parser.add_argument(f"--{option.name}", type=type(option.default), default=option.default, help=" ")
+        parser.add_argument(
+            f"--{option.name}", type=type(option.default), default=option.default, help=option.metadata["help"]
+        )
     values = vars(parser.parse_args(argv))
     folder = values.pop("folder")
     try:

@@ -7,7 +7,7 @@ The result is an ordinary COCO folder: ``train/_annotations.coco.json`` beside i
 
 import json
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,8 @@ from tqdm import tqdm
 
 from hf_detr.errors import DatasetError
 
-# The samples come in runs of about 130, each by one hand. No run is in two splits: 9 hands write for train, 2 for valid
-# and 3 for test, which therefore asks for handwriting that training has never seen.
+# The samples come in runs of about 130, each by one hand. No run is in two splits: 9 hands write for train, 2 for
+# valid, 3 for test, which therefore asks for handwriting that training has never seen.
 WRITTEN_FOR = {"train": range(1157), "valid": range(1157, 1415), "test": range(1415, 1797)}
 
 OPTIONS_FILE = "digits.json"
@@ -29,27 +29,16 @@ LUMINANCE = np.array([0.299, 0.587, 0.114])
 
 @dataclass(frozen=True)
 class DigitsOptions:
-    """What determines the data set, pixel by pixel.
+    """What determines the data set, byte by byte."""
 
-    Attributes:
-        train: number of training pictures.
-        valid: number of validation pictures.
-        test: number of test pictures.
-        min_side: least height and width of a picture in pixels.
-        max_side: greatest height and width.
-        max_digits: digits in a picture, at most; at least 1.
-        empty_share: part of the pictures that has no digits at all.
-        seed: other seeds make other pictures.
-    """
-
-    train: int = 3200
-    valid: int = 200
-    test: int = 400
-    min_side: int = 160
-    max_side: int = 224
-    max_digits: int = 6
-    empty_share: float = 0.03
-    seed: int = 0
+    train: int = field(default=3200, metadata={"help": "Training pictures."})
+    valid: int = field(default=200, metadata={"help": "Validation pictures."})
+    test: int = field(default=400, metadata={"help": "Test pictures."})
+    min_side: int = field(default=160, metadata={"help": "Least height and width of a picture in pixels."})
+    max_side: int = field(default=224, metadata={"help": "Greatest height and width."})
+    max_digits: int = field(default=6, metadata={"help": "A picture has 1 to this many digits, where they find room."})
+    empty_share: float = field(default=0.03, metadata={"help": "Share of the pictures that have no digits at all."})
+    seed: int = field(default=0, metadata={"help": "Other seeds make other pictures."})
 
 
 def make_digits(folder: str | Path, options: DigitsOptions | None = None) -> bool:

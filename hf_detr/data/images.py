@@ -59,6 +59,8 @@ def decode_image(path: str | Path) -> tuple[np.ndarray, int]:
             orientation = _exif_orientation(opened)
             image = _decode_jpeg(encoded) if opened.format in ("JPEG", "MPO") and opened.mode in ("L", "RGB") else None
             return _to_rgb(opened) if image is None else image, orientation
+    except MemoryError:
+        raise  # says nothing about the picture
     except UnidentifiedImageError as error:
         reason = "it is not a picture in any format that Pillow knows"
         raise UnreadableImageError(f"{path}: cannot read this picture: {reason}", reason) from error
