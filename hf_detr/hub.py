@@ -48,7 +48,7 @@ _METRIC_NAMES = {
     "APl": "APl, large objects: above 96² px",
 }
 _LISTED_CLASSES = 20
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")
 
 
 @dataclass(frozen=True)
