@@ -9,16 +9,28 @@ Formats, always in the last axis of length 4:
 Units are whatever comes in, except where a name says ``norm`` (fractions of the image) or a size in pixels is asked.
 """
 
-from typing import TypeVar
+from types import ModuleType
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-import torch
 
-Array = TypeVar("Array", np.ndarray, torch.Tensor)
+if TYPE_CHECKING:
+    import torch
+
+Array = TypeVar("Array", np.ndarray, "torch.Tensor")
+
+
+def _library(array: Array) -> ModuleType:
+    """numpy or torch, whichever `array` belongs to."""
+    if isinstance(array, np.ndarray | np.generic):
+        return np
+    import torch  # only those who bring a tensor wait for it
+
+    return torch
 
 
 def _stack(parts: list[Array]) -> Array:
-    return torch.stack(parts, -1) if isinstance(parts[0], torch.Tensor) else np.stack(parts, -1)
+    return _library(parts[0]).stack(parts, -1)
 
 
 def xywh_to_xyxy(boxes_xywh: Array) -> Array:
@@ -65,7 +77,7 @@ def area_xyxy(boxes_xyxy: Array) -> Array:
 
 def is_valid_xyxy(boxes_xyxy: Array, min_side: float = 0.0) -> Array:
     """Which boxes are finite and wider and higher than ``min_side``, ``(..., 4)`` to bool ``(...,)``."""
-    finite = torch.isfinite(boxes_xyxy) if isinstance(boxes_xyxy, torch.Tensor) else np.isfinite(boxes_xyxy)
+    finite = _library(boxes_xyxy).isfinite(boxes_xyxy)
     width = boxes_xyxy[..., 2] - boxes_xyxy[..., 0]
     height = boxes_xyxy[..., 3] - boxes_xyxy[..., 1]
     return finite.all(-1) & (width > min_side) & (height > min_side)
@@ -73,7 +85,7 @@ def is_valid_xyxy(boxes_xyxy: Array, min_side: float = 0.0) -> Array:
 
 def intersection_xyxy(boxes_a_xyxy: Array, boxes_b_xyxy: Array) -> Array:
     """Area shared by boxes pair by pair; the shapes broadcast."""
-    lib = torch if isinstance(boxes_a_xyxy, torch.Tensor) else np
+    lib = _library(boxes_a_xyxy)
     width = lib.minimum(boxes_a_xyxy[..., 2], boxes_b_xyxy[..., 2]) - lib.maximum(
         boxes_a_xyxy[..., 0], boxes_b_xyxy[..., 0]
     )

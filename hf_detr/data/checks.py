@@ -18,6 +18,7 @@ from hf_detr.errors import DatasetError
 def check_dataset(
     data: str | Path | Mapping[str, CocoSplit],
     *,
+    source: str | None = None,
     read_images: bool = True,
     num_queries: int | None = 300,
     image_size_hw: tuple[int, int] | None = None,
@@ -27,6 +28,7 @@ def check_dataset(
 
     Args:
         data: a folder in one of the usual layouts, or splits by name.
+        source: what the report calls the data; by default the folder or the annotation files.
         read_images: decode every picture; False leaves that out, as training does before it starts.
         num_queries: objects that the model can find in one picture; None leaves this check out.
         image_size_hw: height and width that pictures are resized to, to find objects that vanish; None leaves it out.
@@ -36,7 +38,8 @@ def check_dataset(
         DatasetError: nothing to check: no folder, no annotations in it, or annotation files that are not COCO.
     """
     splits = data if isinstance(data, Mapping) else find_coco_splits(data)
-    source = ", ".join(str(split.annotations_path) for split in splits.values()) if splits is data else str(data)
+    if source is None:
+        source = ", ".join(str(split.annotations_path) for split in splits.values()) if splits is data else str(data)
     tables = _read_tables(splits)
     sizes = [file_sizes(table) for table in tables]
     findings = _fast_findings(tables, sizes, num_queries, image_size_hw)

@@ -63,12 +63,12 @@ def by_severity(findings: Iterable[Finding]) -> list[Finding]:
 
 def _describe(example: dict[str, Any]) -> str:
     """One line for one place, e.g. ``image 7 (0007.jpg), annotation 12: [3, 4, 0, 9]``."""
-    picture = [f"image {example['image_id']}"] if "image_id" in example else []
+    picture = [f"image {example['image_id']!r}"] if "image_id" in example else []
     if "file" in example:
         picture.append(f"({example['file']})" if picture else str(example["file"]))
     parts = [" ".join(picture)] if picture else []
     if "annotation_id" in example:
-        parts.append(f"annotation {example['annotation_id']}")
+        parts.append(f"annotation {example['annotation_id']!r}")
     place = ", ".join(parts)
     if "value" not in example:
         return place

@@ -171,7 +171,7 @@ def _check_repeated_pictures(places: Sequence[tuple[CocoTable, int]], pictures: 
 
 
 def _place_in_splits(group: Sequence[tuple[CocoTable, int]]) -> dict[str, str]:
-    first, *others = [f"{table.split.name}: {table.file_names[image]}" for table, image in group]
+    first, *others = dict.fromkeys(f"{table.file_names[image]} in {table.split.name}" for table, image in group)
     return {"file": first, "value": "also " + ", ".join(others)}
 
 
