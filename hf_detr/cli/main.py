@@ -28,11 +28,22 @@ COMMANDS = {verb: entry for group in GROUPS.values() for verb, entry in group.it
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
+EXIT_READER_GONE = 141
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run `hf-detr`. Returns the exit code: 2 for an error the user can fix, 130 for Ctrl-C."""
-    argv = sys.argv[1:] if argv is None else argv
+    try:
+        code = _run(sys.argv[1:] if argv is None else argv)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # `hf-detr recipe list | head`: the reader has seen enough. Python would complain once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_READER_GONE
+    return code
+
+
+def _run(argv: list[str]) -> int:
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(help_text())
         return 0

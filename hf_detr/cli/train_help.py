@@ -18,7 +18,7 @@ setting below can stand in it, and what is given here wins. Lists take several v
 
   hf-detr train d_fine/s_finetune --data my_data --output_dir runs/first
   hf-detr train d_fine/s_finetune --data my_data --output_dir runs/small --image_size 320 --num_train_epochs 20
-  hf-detr train d_fine/s_finetune --data my_data --output_dir runs/first --resume
+  hf-detr train --resume --output_dir runs/first
   accelerate launch --num_processes 4 scripts/train.py d_fine/s --data coco --output_dir runs/coco
 """
 CLOSING = """\

@@ -99,6 +99,15 @@ print(json.dumps(found))
         assert found[verb][0].startswith(f"usage: hf-detr {verb}"), verb
 
 
+def test_a_reader_that_stops_reading_is_no_error() -> None:
+    """`hf-detr train --help | head -3`"""
+    command = [sys.executable, "-m", "hf_detr.cli.main", "train", "--help"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 141
+
+
 def test_log_lines_carry_the_time_and_go_to_stderr() -> None:
     script = (
         "import logging; from hf_detr.cli.main import set_up_logging; set_up_logging();"
