@@ -1,7 +1,12 @@
 """Detectors small enough to train in a test: the real classes with few channels, 64x64 pixels in."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
 from hf_detr.models.denoising import use_paper_denoising
-from hf_detr.models.families import ARCHITECTURES, build_config, load_class
+from hf_detr.models.families import ARCHITECTURES, build_config, build_processor, load_class
 from hf_detr.models.initialization import initialise_like_paper
 
 IMAGE_SIZE_HW = (64, 64)
@@ -58,3 +63,18 @@ def tiny_model(family: str = "d_fine", *, num_classes: int = 3, **overrides):
     initialise_like_paper(model)
     use_paper_denoising(model)
     return model
+
+
+def save_tiny_detector(folder: Path, class_names: Sequence[str] = ("red", "green", "blue")) -> Path:
+    """A tiny D-FINE as `hf-detr train` saves it, sure of its random answers; returns `folder`."""
+    torch.manual_seed(0)
+    model = tiny_model(num_classes=len(class_names))
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "class_embed" in name:
+                parameter.normal_(std=0.5)
+    model.config.id2label = dict(enumerate(class_names))
+    model.config.label2id = {name: class_id for class_id, name in enumerate(class_names)}
+    model.eval().save_pretrained(folder)
+    build_processor(model.config, IMAGE_SIZE_HW).save_pretrained(folder)
+    return folder

@@ -15,6 +15,7 @@ from hf_detr.models.loading import match_classes
 
 if TYPE_CHECKING:
     from hf_detr.data.dataset import DetectionDataset
+    from hf_detr.data.index import DetectionIndex
     from hf_detr.inference.detector import Detector
 
 
@@ -91,7 +92,7 @@ def rename_classes(detections: np.ndarray, class_of: np.ndarray) -> np.ndarray:
 
 def match_model_classes(
     id2label: Mapping[int, str],
-    class_names: Sequence[str],
+    index: "DetectionIndex",
     *,
     class_map: Sequence[str] = (),
     ignore_extra: bool = False,
@@ -102,7 +103,7 @@ def match_model_classes(
 
     Args:
         id2label: the model's classes.
-        class_names: the data's.
+        index: the data. Classes that it has no objects of may be unknown to the model.
         class_map: ``"model name:data name"`` for classes that are called differently.
         ignore_extra: leave out classes that only the model knows.
 
@@ -112,13 +113,14 @@ def match_model_classes(
     Raises:
         CheckpointError: a class has no partner on the other side.
     """
-    model_names = [id2label[class_id] for class_id in range(len(id2label))]
+    model_names, class_names = [id2label[class_id] for class_id in range(len(id2label))], index.class_names
     if model_names == list(class_names):
         return np.arange(len(model_names))
     model_class = match_classes(id2label, dict(enumerate(class_names)), class_map)
     class_of = np.full(len(model_names), -1)
     class_of[list(model_class.values())] = list(model_class.keys())
-    unknown = [name for class_id, name in enumerate(class_names) if class_id not in class_of]
+    present = np.bincount(index.class_ids, minlength=len(class_names)) > 0
+    unknown = [name for class_id, name in enumerate(class_names) if present[class_id] and class_id not in class_of]
     extra = [name for name, class_id in zip(model_names, class_of, strict=True) if class_id < 0]
     if unknown or (extra and not ignore_extra):
         advice = "Classes that are only called differently are matched with --class_map model-name:data-name."

@@ -2,26 +2,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
-from hf_detr.models.families import build_processor
-from tests.tiny import IMAGE_SIZE_HW, tiny_model
+from tests.tiny import save_tiny_detector
 
 
 @pytest.fixture(scope="session")
 def model_folder(tmp_path_factory) -> Path:
-    """A tiny D-FINE as `hf-detr train` saves it, with logits far enough apart that no two scores are equal."""
-    folder = tmp_path_factory.mktemp("model")
-    torch.manual_seed(0)
-    model = tiny_model()
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if "class_embed" in name or "bbox_embed" in name:
-                parameter.normal_(std=0.5)
-    model.eval().save_pretrained(folder)
-    build_processor(model.config, IMAGE_SIZE_HW).save_pretrained(folder)
-    return folder
+    return save_tiny_detector(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hf_detr.boxes import xywh_to_xyxy
-from hf_detr.inference.detections import CocoResultsWriter, Detections
+from hf_detr.inference.detections import Detections
 
 ROWS = np.array(
     [[0.9, 1, 10, 20, 30, 60], [0.5, 0, 0, 0, 8, 8], [0.2, 1, 5, 5, 6, 6], [-1, 0, 0, 0, 0, 0]], dtype=np.float32
@@ -52,29 +52,3 @@ def test_supervision_is_optional(detections, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "supervision", None)
     with pytest.raises(ImportError, match=re.escape("pip install supervision")):
         detections.to_supervision()
-
-
-def test_results_file_is_json_however_many_results(tmp_path, detections):
-    for number, pictures in enumerate(
-        [[], [[]], [detections.to_coco(1)], [detections.to_coco(1), detections.to_coco(2)]]
-    ):
-        path = tmp_path / f"{number}.json"
-        with CocoResultsWriter(path) as writer:
-            for results in pictures:
-                writer.write(results)
-        assert json.loads(path.read_text()) == [result for results in pictures for result in results]
-
-
-def test_an_interrupted_results_file_leaves_the_old_one(tmp_path, detections):
-    path = tmp_path / "results.json"
-    path.write_text("old")
-
-    def interrupted():
-        with CocoResultsWriter(path) as writer:
-            writer.write(detections.to_coco(1))
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        interrupted()
-    assert path.read_text() == "old"
-    assert [file.name for file in tmp_path.iterdir()] == ["results.json"]
