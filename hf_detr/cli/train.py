@@ -1,8 +1,8 @@
 """`hf-detr train`: from a recipe and a folder of annotated pictures to a detector, its numbers and its card."""
 
 import logging
-import os
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,8 +53,11 @@ def with_saved_recipe(argv: list[str]) -> list[str]:
 def train(recipe: "Recipe") -> int:
     """Train, evaluate, save and, if asked, publish. Returns the exit code."""
     from transformers import set_seed
+    from transformers.utils.logging import disable_progress_bar
 
     from hf_detr.training.trainer import DetrTrainer
+
+    disable_progress_bar()  # a bar for each file that is loaded or saved would bury ours
 
     args, hub = training_arguments(recipe)
     is_main = args.process_index == 0
@@ -83,7 +86,9 @@ def train(recipe: "Recipe") -> int:
         Path(args.output_dir).mkdir(parents=True, exist_ok=True)
         (Path(args.output_dir) / RECIPE_FILE).write_text(recipe.to_yaml(), encoding="utf-8")
         print(describe_run(recipe, trainer, checkpoint), file=sys.stderr)
+    begin = time.monotonic()
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    seconds = time.monotonic() - begin
 
     if trainer.interrupt.interrupted:
         if is_main:
@@ -96,7 +101,7 @@ def train(recipe: "Recipe") -> int:
     trainer.save_model()
     trainer.save_state()
     if is_main:
-        finish(recipe, trainer, splits, hub)
+        finish(recipe, trainer, seconds, hub)
     return 0
 
 
@@ -347,11 +352,58 @@ def describe_run(recipe: "Recipe", trainer: Any, checkpoint: Path | None) -> str
     return "\n".join([f"hf_detr {__version__} · {recipe.name}", *(f"  {name:<8} {text}" for name, text in rows), ""])
 
 
-def finish(recipe: "Recipe", trainer: Any, splits: "dict[str, CocoSplit]", hub: dict[str, Any]) -> None:
+def finish(recipe: "Recipe", trainer: Any, seconds: float, hub: dict[str, Any]) -> None:
     """Evaluate what was saved, as `hf-detr evaluate` does, write the model card, and publish if asked."""
-    raise NotImplementedError
+    from hf_detr.evaluation.report import evaluate_to_folder, render_metrics
+    from hf_detr.hub import push_folder, write_model_card, write_run_facts
+    from hf_detr.inference.detector import Detector
+
+    args, run = trainer.args, Path(trainer.args.output_dir)
+    if trainer.unreadable:
+        listed = "".join(f"\n  {path}: {reason}" for path, reason in trainer.unreadable.items())
+        logger.warning("%d pictures could not be read and were skipped:%s", len(trainer.unreadable), listed)
+    if trainer.eval_dataset is not None:
+        metrics = evaluate_to_folder(
+            Detector.from_pretrained(run, device=args.device),
+            trainer.eval_dataset,
+            run,
+            model_name=str(run),
+            batch_size=args.per_device_eval_batch_size,
+            max_detections=args.max_detections,
+            backend=args.eval_backend,
+        )
+        print(f"\n{run} on {trainer.eval_dataset.index.annotations_path} (valid)\n\n{render_metrics(metrics)}\n")
+    write_run_facts(run, run_facts(recipe, trainer, seconds))
+    write_model_card(run, hub["hub_model_id"] if hub["push_to_hub"] else None)
+    print(f"The detector is in {run}. To see it at work:\n  hf-detr predict {run} PICTURES --output_dir seen")
+    if hub["push_to_hub"]:
+        print(f"Published: {push_folder(run, hub['hub_model_id'], token=hub['hub_token'])}")
 
 
-if __name__ == "__main__":
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    sys.exit(main())
+def run_facts(recipe: "Recipe", trainer: Any, seconds: float):
+    """What the model card tells about the run."""
+    from hf_detr.cli.env import environment
+    from hf_detr.hub import RunFacts
+
+    versions = environment()
+    args = trainer.args
+    datasets = {"train": trainer.train_dataset, "valid": trainer.eval_dataset}
+    return RunFacts(
+        dataset=Path(recipe.data.data).resolve().name if recipe.data.data else "",
+        splits={
+            name: {"images": len(dataset), "objects": int(dataset.index.objects_per_image.sum())}
+            for name, dataset in datasets.items()
+            if dataset is not None
+        },
+        training={
+            "steps": trainer.state.global_step,
+            "epochs": round(trainer.state.epoch, 2),
+            "batch size": args.train_batch_size * args.gradient_accumulation_steps * args.world_size,
+            "learning rate": args.learning_rate,
+            "seed": args.seed,
+            "device": str(args.device),
+            "processes": args.world_size,
+            "minutes": round(seconds / 60, 1),
+        },
+        versions={name: versions[name] for name in ("hf_detr", "torch", "transformers", "accelerate")},
+    )
