@@ -14,8 +14,10 @@ def attach_criterion(model: PreTrainedModel, *, tie_break: str = "stable") -> De
     ``outputs.loss_dict`` then holds every weighted term under the papers' names: ``loss_vfl``, ``loss_mal`` or
     ``loss_focal``, ``loss_bbox``, ``loss_giou``, ``loss_fgl``, ``loss_ddf``, with the suffixes ``_aux_0`` …, ``_pre``,
     ``_enc_0``, ``_dn_0`` …, ``_dn_pre``. In evaluation mode the models keep fewer outputs, so there are fewer terms.
-    The model's call takes ``num_items_in_batch`` as `Trainer` passes it with accumulated gradients: here the mean number
-    of objects in the forwards of one step. Predictions are not checked for being finite, as that would wait for the device: a loss that is not finite is
+    The model's call also takes ``num_items_in_batch``, which `DetrTrainer` gives it where gradients are accumulated:
+    the mean number of objects in the forwards of one step.
+
+    Predictions are not checked for being finite, as that would wait for the device: a loss that is not finite is
     returned as it is.
 
     Args:
