@@ -124,3 +124,9 @@ def test_only_the_base_size_from_the_stop_epoch_on():
 def test_sizes_the_model_cannot_take(size_hw, others):
     with pytest.raises(ValueError, match="multiples of 32"):
         DetectionCollator(size_hw, train_sizes_hw=others)
+
+
+def test_evaluation_is_at_the_base_size_with_all_boxes():
+    collator = DetectionCollator((64, 64), train_sizes_hw=[(96, 96)], min_box_side=10).for_evaluation()
+    batch = collator([make_sample((64, 64), [(0, 0, 2, 2)])])
+    assert batch["pixel_values"].shape[-2:] == (64, 64) and len(batch["labels"][0]["boxes"]) == 1
