@@ -4,6 +4,7 @@ Everything is read from the folder, so a card can be written, and the model push
 """
 
 import dataclasses
+import hashlib
 import json
 import logging
 import math
@@ -24,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 CARD_FILE = "README.md"
 METRICS_FILE = "metrics.json"
-PICTURE_FILE = "predictions.jpg"
+PICTURE_FILE = "predictions.png"
 RECIPE_FILE = "recipe.yaml"
 RUN_FILE = "run.json"
 
@@ -32,7 +33,7 @@ RUN_FILE = "run.json"
 _REQUIRED = ("config.json", "preprocessor_config.json")
 _PUBLISHED = re.compile(
     r"(config|preprocessor_config|generation_config|metrics|run)\.json|model.*\.safetensors(\.index\.json)?"
-    r"|README\.md|recipe\.yaml|predictions\.(jpg|png)|\w+\.py"
+    r"|README\.md|recipe\.yaml|predictions\.png|\w+\.py"
 )
 
 _FAMILIES = {
@@ -103,17 +104,27 @@ def model_card(folder: str | Path, model_id: str | None = None, *, license_id: s
         training=_training(folder, facts),
         licence=f"`{license_id}`. The pictures it was trained on may come with terms of their own.",
     )
-    return re.sub(r"\n{3,}", "\n\n", text)
+    return _signed(re.sub(r"\n{3,}", "\n\n", text))
 
 
 def write_model_card(folder: str | Path, model_id: str | None = None, *, license_id: str = "apache-2.0") -> Path:
-    """Write the card to the folder's README.md, unless there is one: somebody may have edited it."""
+    """Write the card to the folder's README.md. One that somebody has edited is kept."""
     path = Path(folder) / CARD_FILE
-    if path.exists():
-        logger.info("Keeping the model card %s; delete it to have it written anew.", path)
+    if path.exists() and not _is_untouched(path.read_text(encoding="utf-8")):
+        logger.info("Keeping the edited model card %s; delete it to have it written anew.", path)
     else:
         path.write_text(model_card(folder, model_id, license_id=license_id), encoding="utf-8")
     return path
+
+
+def _signed(text: str) -> str:
+    """The card with a hidden line at its end that tells whether anything above it was edited."""
+    return f"{text}\n<!-- hf_detr: {hashlib.sha256(text.encode()).hexdigest()[:16]} -->\n"
+
+
+def _is_untouched(card: str) -> bool:
+    text, found, _ = card.rpartition("\n<!-- hf_detr: ")
+    return bool(found) and card == _signed(text)
 
 
 def published_files(folder: str | Path) -> list[Path]:
@@ -187,7 +198,7 @@ def push_folder(
 ) -> str:
     """Upload model, processor, card, recipe, metrics and picture in one commit; `check_login` comes first.
 
-    A card that is not there yet is written into the folder.
+    The card is written into the folder first, unless somebody has edited the one that is there.
 
     Returns:
         The page of the model on the Hub.
@@ -205,10 +216,32 @@ def push_folder(
     with _hub_errors(repo_id):
         api.create_commit(
             repo_id,
-            [CommitOperationAdd(path.name, path) for path in files],
+            [CommitOperationAdd(path.name, _published_content(path)) for path in files],
             commit_message=commit_message or f"Upload with hf_detr {__version__}",
         )
     return f"{api.endpoint}/{repo_id}"
+
+
+def _published_content(path: Path) -> Path | bytes:
+    """The file, or what to publish in its place: absolute paths tell about a computer and help nobody else."""
+    if path.name not in (METRICS_FILE, RECIPE_FILE):
+        return path
+    text = path.read_text(encoding="utf-8")
+    content = json.loads(text) if path.name == METRICS_FILE else yaml.safe_load(text)
+    public = _without_absolute_paths(content)
+    if public == content:
+        return path
+    if path.name == METRICS_FILE:
+        return (json.dumps(public, indent=2, ensure_ascii=False) + "\n").encode()
+    return yaml.safe_dump(public, sort_keys=False, allow_unicode=True).encode()
+
+
+def _without_absolute_paths(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {key: _without_absolute_paths(value) for key, value in content.items()}
+    if isinstance(content, list):
+        return [_without_absolute_paths(value) for value in content]
+    return Path(content).name if isinstance(content, str) and Path(content).is_absolute() else content
 
 
 @contextmanager
@@ -284,7 +317,7 @@ def _metadata(
             task_type="object-detection",
             dataset_type=re.sub(r"[^\w.-]+", "-", dataset),
             dataset_name=dataset,
-            dataset_split=metrics.get("split"),
+            dataset_split=_split(metrics),
             metric_type="mean_average_precision",
             metric_name=name,
             metric_value=round(value, 4),
@@ -302,6 +335,10 @@ def _metadata(
         eval_results=results or None,
     )
     return data.to_yaml().strip()
+
+
+def _split(metrics: dict[str, Any]) -> str | None:
+    return metrics.get("evaluation", {}).get("split")
 
 
 def _numbers(metrics: dict[str, Any]) -> dict[str, float]:
@@ -328,17 +365,16 @@ def _listed(names: list[str]) -> str:
 
 
 def _picture(folder: Path) -> str:
-    for path in (folder / PICTURE_FILE, folder / "predictions.png"):
-        if path.exists():
-            return f"\n![What it finds, beside the annotations]({path.name})\n"
-    return ""
+    if not (folder / PICTURE_FILE).exists():
+        return ""
+    return f"\n![What it finds, beside the annotations]({PICTURE_FILE})\n"
 
 
 def _results(metrics: dict[str, Any]) -> str:
     numbers = _numbers(metrics)
     if not numbers:
         return ""
-    split = f"on the {metrics['split']} split, " if metrics.get("split") else ""
+    split = f"on the {_split(metrics)} split, " if _split(metrics) else ""
     images = f"{metrics['images']:,} images, " if metrics.get("images") else ""
     lines = ["## Results", "", f"COCO evaluation {split}{images}weights as published here.", ""]
     lines += _table(("number", "value"), [(_metric_name(name), f"{value:.3f}") for name, value in numbers.items()])

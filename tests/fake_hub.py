@@ -180,5 +180,5 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _upload_mode(path: str) -> dict[str, Any]:
-    large = path.endswith((".safetensors", ".jpg"))
+    large = path.endswith((".safetensors", ".png"))
     return {"path": path, "uploadMode": "lfs" if large else "regular", "shouldIgnore": False}

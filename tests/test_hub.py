@@ -18,7 +18,7 @@ METRICS = {
     "threshold": 0.41,
     "max_detections": 100,
     "images": 120,
-    "split": "test",
+    "evaluation": {"split": "test", "annotations": str(Path.cwd() / "digits" / "test.json"), "backend": "hotcoco"},
     "per_class": [
         {"class": "seven", "objects": 10, "AP": 0.5, "AP50": 0.8},
         {"class": "a|b_c", "objects": 40, "AP": 0.7, "AP50": None},
@@ -30,7 +30,10 @@ FACTS = hub.RunFacts(
     training={"epochs": 6, "minutes": 7.5},
     versions={"torch": "2.15.0"},
 )
-RECIPE = {"model": {"model_name_or_path": "ustc-community/dfine-small-coco", "from_scratch": False}}
+RECIPE = {
+    "model": {"model_name_or_path": "ustc-community/dfine-small-coco", "from_scratch": False},
+    "data": {"data": str(Path.cwd() / "digits"), "image_size": [160]},
+}
 
 
 @pytest.fixture
@@ -47,7 +50,7 @@ def make_trained(folder: Path) -> Path:
     (folder / "model.safetensors").write_bytes(b"weights" * 100_000)
     (folder / "metrics.json").write_text(json.dumps(METRICS))
     (folder / "recipe.yaml").write_text(yaml.safe_dump(RECIPE))
-    (folder / "predictions.jpg").write_bytes(b"picture")
+    (folder / "predictions.png").write_bytes(b"picture")
     hub.write_run_facts(folder, FACTS)
     (folder / "training_args.bin").write_bytes(b"ours")
     (folder / "checkpoint-10").mkdir()
@@ -80,7 +83,7 @@ def test_card_tells_results_data_use_and_training(trained: Path) -> None:
     assert "| AP, at IoU 0.50 to 0.95 | 0.612 |" in card
     assert "AP75" not in card and "APs" not in card  # nothing was there to be found
     assert card.index("| a\\|b\\_c | 40 | 0.700 | – |") < card.index("| seven | 10 | 0.500 | 0.800 |")
-    assert "![What it finds, beside the annotations](predictions.jpg)" in card
+    assert "![What it finds, beside the annotations](predictions.png)" in card
     assert 'pipeline("object-detection", model="me/digits-detector")' in card
     assert 'Detector.from_pretrained("me/digits-detector")' in card
     assert "threshold=0.41" in card
@@ -98,7 +101,7 @@ def test_python_in_the_card_is_python(trained: Path) -> None:
 
 
 def test_card_of_a_bare_model_leaves_out_what_is_unknown(trained: Path) -> None:
-    for name in ("metrics.json", "recipe.yaml", "run.json", "predictions.jpg"):
+    for name in ("metrics.json", "recipe.yaml", "run.json", "predictions.png"):
         (trained / name).unlink()
     card = hub.model_card(trained)
     for absent in ("## Results", "## Data", "## Training", "![", "base_model", "model-index", "$"):
@@ -112,11 +115,16 @@ def test_card_does_not_name_a_local_folder_as_base_model(trained: Path) -> None:
         assert "base_model" not in _metadata(hub.model_card(trained))
 
 
-def test_an_edited_card_is_kept(trained: Path, caplog: pytest.LogCaptureFixture) -> None:
-    (trained / "README.md").write_text("mine")
+def test_a_card_of_ours_is_renewed_and_an_edited_one_kept(trained: Path, caplog: pytest.LogCaptureFixture) -> None:
+    card = hub.write_model_card(trained)
+    assert f'model="{trained.as_posix()}"' in card.read_text()
+    hub.write_model_card(trained, "me/x")
+    assert 'model="me/x"' in card.read_text()
+    edited = card.read_text().replace("# x", "# My detector")
+    card.write_text(edited)
     with caplog.at_level("INFO", logger="hf_detr"):
-        hub.write_model_card(trained, "me/x")
-    assert (trained / "README.md").read_text() == "mine"
+        hub.write_model_card(trained, "me/y")
+    assert card.read_text() == edited
     assert "delete it to have it written anew" in caplog.text
 
 
@@ -125,7 +133,7 @@ def test_checkpoints_and_training_state_stay_at_home(trained: Path) -> None:
         "config.json",
         "metrics.json",
         "model.safetensors",
-        "predictions.jpg",
+        "predictions.png",
         "preprocessor_config.json",
         "recipe.yaml",
         "run.json",

@@ -1,5 +1,6 @@
 """`hf-detr push` against a Hub on localhost, over HTTP, with the real client."""
 
+import json
 import os
 import subprocess
 import sys
@@ -7,10 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from hf_detr.cli.main import main
 from tests.fake_hub import FakeHub, Repository, serve_hub
-from tests.test_hub import make_trained
+from tests.test_hub import METRICS, RECIPE, make_trained
 
 
 @pytest.fixture(scope="module")
@@ -50,11 +52,24 @@ def test_push_publishes_privately_what_the_folder_holds(hub: FakeHub, trained: P
     assert f"Published: {hub.url}/me/digits" in process.stdout
     repository = hub.repositories["me/digits"]
     assert repository.private
-    published = {path.name: path.read_bytes() for path in trained.iterdir() if path.is_file()}
-    del published["training_args.bin"]
-    assert repository.files == published
+    local = {path.name: path.read_bytes() for path in trained.iterdir() if path.is_file()}
+    assert set(repository.files) == set(local) - {"training_args.bin"}
+    changed = {name for name, content in repository.files.items() if content != local[name]}
+    assert changed == {"metrics.json", "recipe.yaml"}
     assert 'model="me/digits"' in repository.files["README.md"].decode()
     assert repository.commits[0].startswith("Upload with hf_detr")
+
+
+def test_published_files_do_not_tell_where_the_data_was(hub: FakeHub, trained: Path, tmp_path: Path) -> None:
+    process = push(hub.url, tmp_path, trained, "me/paths", HF_TOKEN="hf_write")
+    assert process.returncode == 0, process.stderr
+    files = hub.repositories["me/paths"].files
+    assert not any(str(Path.cwd()).encode() in content for content in files.values())
+    metrics = json.loads(files["metrics.json"])
+    assert metrics["evaluation"] == {"split": "test", "annotations": "test.json", "backend": "hotcoco"}
+    assert metrics["per_class"] == METRICS["per_class"]
+    recipe = RECIPE | {"data": {"data": "digits", "image_size": [160]}}
+    assert yaml.safe_load(files["recipe.yaml"]) == recipe
 
 
 def test_push_public_with_a_message_and_a_token(hub: FakeHub, trained: Path, tmp_path: Path) -> None:
