@@ -189,9 +189,10 @@ def evaluate_to_folder(
         grid = comparison_grid(detector, dataset, errors, drawn_threshold, class_of=class_of, count=num_pictures)
         grid.save(output_dir / PICTURES_FILE)
     content = {
-        **metrics,
+        **{name: value for name, value in metrics.items() if name != "per_class"},
         "unreadable": [str(index.image_path(image)) for image in evaluator.unreadable],
-        "evaluation": describe_evaluation(detector, dataset, model_name, backend),
+        **describe_evaluation(detector, dataset, model_name, backend),
+        "per_class": metrics["per_class"],
     }
     write_json(output_dir / METRICS_FILE, content)
     return content
@@ -231,7 +232,7 @@ def require_free_folder(output_dir: Path, pair: Mapping[str, str]) -> None:
     if not path.exists():
         return
     try:
-        earlier = json.loads(path.read_text(encoding="utf-8"))["evaluation"]
+        earlier = json.loads(path.read_text(encoding="utf-8"))
         differing = [f"{name} {earlier[name]}, not {value}" for name, value in pair.items() if earlier[name] != value]
     except (ValueError, KeyError, TypeError):
         differing = ["its origin is not known"]

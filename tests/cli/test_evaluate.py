@@ -87,12 +87,11 @@ def test_pycocotools_gives_the_same_numbers_for_the_files_written(data, evaluate
 def test_metrics_say_how_they_came_about(model, data, evaluated):
     metrics = json.loads((evaluated / "metrics.json").read_text())
     assert (metrics["images"], metrics["skipped_images"], metrics["max_detections"]) == (6, 0, 100)
-    facts = metrics["evaluation"]
-    assert facts["model"] == model
-    assert (facts["split"], facts["annotations"]) == ("valid", str(annotation_file(data, "valid")))
-    assert facts["image_size_hw"] == [64, 64]
-    assert {"hf_detr", "torch", "transformers", "hotcoco"} == set(facts["versions"])
-    assert facts["date"].endswith("+00:00")
+    assert metrics["model"] == model
+    assert (metrics["split"], metrics["annotations"]) == ("valid", str(annotation_file(data, "valid")))
+    assert metrics["image_size_hw"] == [64, 64]
+    assert {"hf_detr", "torch", "transformers", "hotcoco"} == set(metrics["versions"])
+    assert metrics["date"].endswith("+00:00")
 
 
 def test_predictions_are_drawn(evaluated):
@@ -115,8 +114,8 @@ def test_json_is_printed_and_equals_the_file(capsys, model, data, tmp_path):
     metrics = json.loads(out)
     assert metrics == json.loads((tmp_path / "metrics.json").read_text())
     assert {"AR1", "AR5"} < set(metrics) and "AR100" not in metrics
-    assert metrics["evaluation"]["image_size_hw"] == [64, 96]
-    assert "pycocotools" in metrics["evaluation"]["versions"]
+    assert metrics["image_size_hw"] == [64, 96]
+    assert "pycocotools" in metrics["versions"]
 
 
 def test_results_go_beside_the_model_by_default(capsys, data, tmp_path):
