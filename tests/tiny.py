@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -48,6 +49,11 @@ _OVERRIDES = {
 _SIZES = {"d_fine": "n"}
 
 TINY_FAMILIES = tuple(_OVERRIDES)
+
+
+def tiny_overrides(family: str) -> dict[str, Any]:
+    """What makes the smallest size of a family tiny; for recipes, as `config_overrides`."""
+    return _OVERRIDES[family]
 
 
 def tiny_config(family: str = "d_fine", *, num_classes: int = 3, **overrides):

@@ -2,16 +2,11 @@
 
 from torch import nn
 
+from hf_detr.models.freeze import is_backbone
+
 # Norms and learnable scales are found by their type, never by name: name patterns miss the projection norms, and the
 # official ones give weight decay to the backbone's batch norms by a slip of precedence.
 _NO_DECAY_TYPES = ("Norm", "LearnableAffine", "LayerScale")
-
-_BACKBONE_PREFIXES = ("model.backbone.", "model.conv_encoder.model.", "model.conv_encoder.backbone.")
-
-
-def is_backbone(parameter_name: str) -> bool:
-    """Whether a parameter of one of our detectors belongs to its backbone."""
-    return parameter_name.startswith(_BACKBONE_PREFIXES)
 
 
 def parameter_groups(

@@ -21,11 +21,12 @@ from hf_detr.evaluation.coco import CocoEvaluator
 from hf_detr.losses.attach import attach_criterion
 from hf_detr.models.decoding import decode_detections, prepare_pixels
 from hf_detr.models.denoising import use_paper_denoising
+from hf_detr.models.freeze import freeze_backbone, freeze_constants
 from hf_detr.training import checkpoints
 from hf_detr.training.arguments import DetrTrainingArguments
 from hf_detr.training.callbacks import EmaCallback, InterruptCallback, ProgressBar
 from hf_detr.training.ema import ModelEma
-from hf_detr.training.optimizer import is_backbone, parameter_groups
+from hf_detr.training.optimizer import parameter_groups
 from hf_detr.training.schedule import fit_warmup, flat_cosine, linear_warmup
 
 logger = logging.getLogger(__name__)
@@ -61,9 +62,9 @@ class DetrTrainer(Trainer):
     ):
         self.criterion = attach_criterion(model)
         use_paper_denoising(model)
+        freeze_constants(model)
         if args.backbone_lr_ratio == 0:
-            for name, parameter in model.named_parameters():
-                parameter.requires_grad_(parameter.requires_grad and not is_backbone(name))
+            freeze_backbone(model)
         if evaluator is None and eval_dataset is not None:
             evaluator = CocoEvaluator(
                 eval_dataset.index, max_detections=args.max_detections, backend=args.eval_backend

@@ -1,4 +1,5 @@
-from hf_detr.training.optimizer import is_backbone, parameter_groups
+from hf_detr.models.freeze import is_backbone
+from hf_detr.training.optimizer import parameter_groups
 from tests.tiny import tiny_model
 
 

@@ -1,0 +1,27 @@
+"""Which parameters do not train."""
+
+from torch import nn
+
+_BACKBONE_PREFIXES = ("model.backbone.", "model.conv_encoder.model.", "model.conv_encoder.backbone.")
+
+# The papers' bin spacing: parameters in name, constants in meaning.
+_CONSTANTS = ("decoder.up", "decoder.reg_scale")
+
+
+def is_backbone(parameter_name: str) -> bool:
+    """Whether a parameter of one of our detectors belongs to its backbone."""
+    return parameter_name.startswith(_BACKBONE_PREFIXES)
+
+
+def freeze_backbone(model: nn.Module) -> None:
+    """Keep the backbone's weights as they are; its batch norms still follow the data."""
+    for name, parameter in model.named_parameters():
+        if is_backbone(name):
+            parameter.requires_grad_(False)
+
+
+def freeze_constants(model: nn.Module) -> None:
+    """Freeze what the model's constructor freezes; ``from_pretrained`` makes every parameter trainable again."""
+    for name, parameter in model.named_parameters():
+        if name.endswith(_CONSTANTS):
+            parameter.requires_grad_(False)

@@ -1,0 +1,212 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from hf_detr.cli.main import main
+from hf_detr.cli.train import with_saved_recipe
+from hf_detr.training.checkpoints import find_checkpoints
+from tests.synthetic import annotation_file, edit_json, images_folder, make_coco
+from tests.tiny import IMAGE_SIZE_HW, tiny_overrides
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    return make_coco(tmp_path_factory.mktemp("coco"), images=8, size_hw=IMAGE_SIZE_HW, splits=("train", "valid"))
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory) -> Path:
+    """A recipe of a tiny detector from scratch."""
+    path = tmp_path_factory.mktemp("recipe") / "tiny.yaml"
+    content = {
+        "model": {"from_scratch": True, "size": "n", "config_overrides": tiny_overrides("d_fine")},
+        "data": {"image_size": 64},
+        "augment": {"multi_scale": False},
+        "train": {
+            "num_train_epochs": 2,
+            "per_device_train_batch_size": 2,
+            "dataloader_num_workers": 0,
+            "logging_steps": 1,
+            "report_to": "none",
+            "use_cpu": True,
+        },
+    }
+    path.write_text(yaml.dump(content))
+    return path
+
+
+def train(recipe, data, output_dir, *flags) -> int:
+    return main(["train", str(recipe), "--data", str(data), "--output_dir", str(output_dir), *map(str, flags)])
+
+
+def losses(run: Path) -> dict[int, float]:
+    history = json.loads((run / "trainer_state.json").read_text())["log_history"]
+    return {row["step"]: row["loss"] for row in history if "loss" in row}
+
+
+@pytest.fixture(scope="module")
+def run(recipe, data, tmp_path_factory) -> Path:
+    """A finished run, with whatever it printed in `log.txt`."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    assert train(recipe, data, folder) == 0
+    return folder
+
+
+def test_a_run_leaves_model_numbers_picture_card_and_recipe(run):
+    names = {path.name for path in run.iterdir()}
+    assert {"config.json", "model.safetensors", "preprocessor_config.json"} <= names
+    assert {"metrics.json", "predictions.json", "predictions.png", "README.md", "recipe.yaml"} <= names
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert 0 <= metrics["AP"] <= 1
+    assert [row["class"] for row in metrics["per_class"]] == ["red", "green", "blue"]
+
+
+def test_the_saved_recipe_repeats_the_run(run, tmp_path):
+    assert main(["train", str(run / "recipe.yaml"), "--output_dir", str(tmp_path / "again")]) == 0
+    assert losses(tmp_path / "again") == losses(run)
+
+
+def test_fine_tuning_starts_from_a_finished_run(run, recipe, data, tmp_path, caplog):
+    content = {"model": {"model_name_or_path": str(run)}, **yaml.safe_load(recipe.read_text())}
+    content["model"] = {"model_name_or_path": str(run)}
+    (tmp_path / "finetune.yaml").write_text(yaml.dump(content))
+    assert train(tmp_path / "finetune.yaml", data, tmp_path / "run", "--max_steps", 1) == 0
+    assert "3 of 3 carried over" in caplog.text
+
+
+def test_a_killed_run_resumes_with_an_equal_loss_curve(recipe, data, tmp_path):
+    settings = ["--num_train_epochs", "6", "--eval_strategy", "steps", "--eval_steps", "3"]
+    settings += ["--save_strategy", "steps", "--save_steps", "3"]
+    assert train(recipe, data, tmp_path / "straight", *settings) == 0
+    killed = tmp_path / "killed"
+    command = [
+        sys.executable,
+        ROOT / "scripts" / "train.py",
+        recipe,
+        "--data",
+        data,
+        "--output_dir",
+        killed,
+        *settings,
+    ]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stderr=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+    while len(find_checkpoints(killed)) < 1 and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert process.returncode == -signal.SIGKILL, "the run was over before it could be killed"
+    assert not (killed / "model.safetensors").exists()
+    assert main(["train", "--resume", "--output_dir", str(killed)]) == 0
+    assert losses(killed) == losses(tmp_path / "straight")
+    assert (killed / "metrics.json").exists()
+
+
+def test_resume_alone_finds_the_recipe_of_the_run(tmp_path):
+    (tmp_path / "recipe.yaml").write_text("{}")
+    found = with_saved_recipe(["--resume", "--output_dir", str(tmp_path)])
+    assert found[0] == str(tmp_path / "recipe.yaml")
+    assert with_saved_recipe(["d_fine/s", "--resume", "--output_dir", str(tmp_path)])[0] == "d_fine/s"
+
+
+def fails(capsys, *argv) -> str:
+    """What `hf-detr` says on stderr when it refuses with exit code 2."""
+    assert main(list(map(str, argv))) == 2
+    message = capsys.readouterr().err
+    assert "Traceback" not in message
+    return message
+
+
+def test_a_folder_with_a_run_is_not_overwritten(run, recipe, data, capsys):
+    message = fails(capsys, "train", recipe, "--data", data, "--output_dir", run)
+    assert "already holds a training run" in message
+    assert "--resume" in message
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (["--image_size", "100"], "96"),
+        (["--image_size", "64", "64", "64"], "one number, or height and width"),
+        (["--num_queries", "500"], "80"),
+        (["--per_device_train_batch_size", "16"], "--per_device_train_batch_size 8 or less"),
+        (["--learning_rate", "fast"], "learning_rate"),
+        (["--lerning_rate", "1e-4"], "learning_rate"),
+        (["--from_scratch", "false"], "What shall be trained?"),
+        (["--from_scratch", "false", "--model_name_or_path", "nobody/nothing"], "nobody/nothing"),
+        (["--family", "d_finer"], "d_fine"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_training(flags, expected, recipe, data, tmp_path, capsys):
+    message = fails(capsys, "train", recipe, "--data", data, "--output_dir", tmp_path / "run", *flags)
+    assert expected in message
+    assert not (tmp_path / "run").exists()
+
+
+def test_missing_data_is_refused(recipe, tmp_path, capsys):
+    assert "no such folder" in fails(
+        capsys, "train", recipe, "--data", tmp_path / "no", "--output_dir", tmp_path / "r"
+    )
+    (tmp_path / "empty").mkdir()
+    assert "empty" in fails(capsys, "train", recipe, "--data", tmp_path / "empty", "--output_dir", tmp_path / "r")
+    assert "No data set was given" in fails(capsys, "train", recipe, "--output_dir", tmp_path / "r")
+    message = fails(capsys, "train", recipe, "--train_images", tmp_path, "--output_dir", tmp_path / "r")
+    assert "--train_images and --train_annotations go together" in message
+
+
+def test_annotations_that_cannot_be_trained_on_are_refused_with_ids(recipe, tmp_path, capsys):
+    data = make_coco(tmp_path / "data", images=4, size_hw=IMAGE_SIZE_HW, splits=("train",))
+    with edit_json(annotation_file(data)) as content:
+        content["annotations"][0]["category_id"] = 77
+    message = fails(capsys, "train", recipe, "--data", data, "--output_dir", tmp_path / "run")
+    assert "category.unknown" in message or "77" in message
+    with edit_json(annotation_file(data)) as content:
+        content["annotations"] = []
+    assert "trained on nothing" in fails(capsys, "train", recipe, "--data", data, "--output_dir", tmp_path / "run")
+    annotation_file(data).write_text("not json")
+    assert "JSON" in fails(capsys, "train", recipe, "--data", data, "--output_dir", tmp_path / "run")
+
+
+def test_an_unreadable_picture_stops_a_strict_run(recipe, tmp_path, capsys):
+    data = make_coco(tmp_path / "data", images=4, size_hw=IMAGE_SIZE_HW, splits=("train",))
+    broken = sorted(path for path in images_folder(data).iterdir() if path.suffix != ".json")[1]
+    broken.write_bytes(broken.read_bytes()[:150])
+    flags = ["--on_unreadable", "raise"]
+    message = fails(capsys, "train", recipe, "--data", data, "--output_dir", tmp_path / "run", *flags)
+    assert str(broken) in message
+
+
+def test_without_a_validation_split_the_last_weights_are_kept(recipe, tmp_path, caplog):
+    data = make_coco(tmp_path / "data", images=4, size_hw=IMAGE_SIZE_HW, splits=("train",))
+    assert train(recipe, data, tmp_path / "run") == 0
+    assert "No validation split" in caplog.text
+    assert (tmp_path / "run" / "model.safetensors").exists()
+    assert not (tmp_path / "run" / "metrics.json").exists()
+
+
+def test_ctrl_c_says_how_to_go_on(recipe, data, tmp_path, capsys, monkeypatch):
+    from hf_detr.training.callbacks import EmaCallback
+
+    update = EmaCallback.on_step_end
+
+    def interrupted(self, args, state, control, **kwargs):
+        if state.global_step == 2:
+            signal.raise_signal(signal.SIGINT)
+        update(self, args, state, control, **kwargs)
+
+    monkeypatch.setattr(EmaCallback, "on_step_end", interrupted)
+    assert train(recipe, data, tmp_path / "run") == 130
+    monkeypatch.undo()
+    assert f"hf-detr train --resume --output_dir {tmp_path / 'run'}" in capsys.readouterr().err
+    assert main(["train", "--resume", "--output_dir", str(tmp_path / "run")]) == 0
+    assert (tmp_path / "run" / "metrics.json").exists()
