@@ -75,7 +75,7 @@ def _check_repeated_records(table: CocoTable) -> list[Finding]:
 
 def _repeated_boxes(table: CocoTable) -> np.ndarray:
     """Annotations whose image, class and box (to a hundredth of a pixel) an earlier one has; crowds left out."""
-    usable = np.flatnonzero(~table.is_crowd & (table.image_of >= 0) & np.isfinite(table.boxes_xywh).all(1))
+    usable = np.flatnonzero(~table.is_crowd & (table.image_of >= 0) & table.is_finite)
     columns = np.column_stack(
         [table.image_of[usable], table.category_of[usable], np.round(table.boxes_xywh[usable], 2)]
     )

@@ -18,12 +18,12 @@ def box_findings(table: CocoTable, *, image_size_hw: tuple[int, int] | None = No
         table: the annotation file.
         image_size_hw: height and width that pictures are resized to; None leaves out the check for tiny boxes.
     """
-    boxes_xyxy = xywh_to_xyxy(table.boxes_xywh)
-    finite = np.isfinite(boxes_xyxy).all(1)
+    finite = table.is_finite
+    boxes_xywh = np.where(finite[:, None], table.boxes_xywh, 0.0)
+    boxes_xyxy, sides_wh = xywh_to_xyxy(boxes_xywh), boxes_xywh[:, 2:]
     known = finite & (table.image_of >= 0)
     heights, widths = table.sizes_hw[table.image_of.clip(0)].T if len(table.image_rows) else np.zeros((2, len(known)))
     sized = known & (heights > 0)
-    sides_wh = table.boxes_xywh[:, 2:]
     degenerate = finite & ~is_valid_xyxy(boxes_xyxy)
     mistaken = _mistaken_format(table, sized & ~degenerate, widths, heights)
     if mistaken:

@@ -1,5 +1,6 @@
 """Where a COCO data set keeps its splits: the layouts people have, recognised from the names alone."""
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -96,7 +97,11 @@ def _require_filled_folder(data_dir: Path) -> None:
         parent = data_dir.absolute().parent
         beside = f" {parent} holds: {_listing(parent)}." if parent.is_dir() else f" {parent} does not exist either."
         raise DatasetError(f"{data_dir}: no such folder.{beside}")
-    if not any(data_dir.iterdir()):
+    try:
+        is_empty = not any(data_dir.iterdir())
+    except OSError as error:
+        raise DatasetError(f"{data_dir}: cannot look into this folder: {error.strerror}.") from error
+    if is_empty:
         raise DatasetError(f"{data_dir}: the folder is empty. Expected a COCO data set:\n{LAYOUTS_TEXT}")
 
 
@@ -114,7 +119,7 @@ def _images_dir(annotations_path: Path, candidates: list[Path]) -> Path:
     first_name = _first_file_name(annotations_path)
     if first_name is not None:
         for folder in candidates:
-            if (folder / first_name).is_file():
+            if os.path.isfile(folder / first_name):  # unlike Path.is_file also False for a name too long for a file
                 return folder
     for folder in candidates[:-1]:
         if folder.is_dir():

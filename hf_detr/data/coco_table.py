@@ -19,6 +19,8 @@ _SECTIONS = ("images", "annotations", "categories")
 _NUMBER_TYPES = frozenset({int, float})
 _ID_TYPES = frozenset({int, str})
 _NO_BOX = (np.nan,) * 4
+_LARGEST_COORDINATE = 1e9  # beyond it sums and areas overflow sooner or later, and no picture is as large
+_HALF_A_CHARACTER = re.compile(rb"\\u[dD][89abAB]..(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB]..)\\u[dD][c-fC-F]")
 
 Id = int | str
 
@@ -74,6 +76,9 @@ def _parse_leniently(path: Path, text: bytes) -> Any:
     def parse_int(digits: str) -> int | float:
         return int(digits) if len(digits) < 19 else float(digits)
 
+    half = _HALF_A_CHARACTER.search(text)
+    if half:  # Python would read it, and fail to print it or to open a file of that name
+        raise DatasetError(f"{path}: not Unicode: half a character ({half[0][:6].decode()}) at byte {half.start():,}.")
     try:
         return json.loads(text, parse_int=parse_int)
     except json.JSONDecodeError as error:
@@ -141,6 +146,11 @@ class CocoTable:
     def category_names(self) -> list[str]:
         """K names, of those that are not text their JSON."""
         return [str(row.get("name")) for row in self.category_rows]
+
+    @property
+    def is_finite(self) -> np.ndarray:
+        """``(M,)`` bool boxes of four numbers that one can calculate with."""
+        return (np.abs(self.boxes_xywh) < _LARGEST_COORDINATE).all(1)
 
     @property
     def objects_per_image(self) -> np.ndarray:
@@ -232,7 +242,7 @@ def is_area(value: Any) -> bool:
 
 def _areas(rows: Sequence[dict], boxes_xywh: np.ndarray) -> np.ndarray:
     given = np.fromiter((area if is_area(area := row.get("area")) else -1.0 for row in rows), np.float64, len(rows))
-    with np.errstate(invalid="ignore", over="ignore"):
+    with np.errstate(over="ignore"):
         return np.where(given >= 0, given, boxes_xywh[:, 2] * boxes_xywh[:, 3])
 
 

@@ -107,7 +107,7 @@ def _pictures_below(folder: Path) -> list[str]:
 
 def _similar_file(path: Path) -> str | None:
     """A file beside `path` with the same name but for case and ending."""
-    if not path.parent.is_dir():
+    if not os.path.isdir(path.parent):  # unlike Path.is_dir also False for a name too long for a folder
         return f"the folder {path.parent} is not there"
     stem = path.stem.lower()
     for entry in sorted(os.listdir(path.parent)):

@@ -9,7 +9,7 @@ import numpy as np
 
 from hf_detr.data.coco_table import CocoTable, is_id, positions_where
 from hf_detr.data.findings import Finding
-from hf_detr.data.row_findings import about_annotations, about_categories, about_images, repeated
+from hf_detr.data.row_findings import about_annotations, about_categories, about_images, box_text, repeated
 
 
 def structural_findings(table: CocoTable) -> list[Finding]:
@@ -126,7 +126,7 @@ def _check_box_records(table: CocoTable) -> list[Finding]:
     rows = table.annotation_rows
     missing = np.fromiter(("bbox" not in row for row in rows), bool, len(rows))
     outlined = np.fromiter((bool(row.get("segmentation")) for row in rows), bool, len(rows)) & missing
-    not_finite = ~np.isfinite(table.boxes_xywh).all(1) & ~table.malformed_box
+    not_finite = ~table.is_finite & ~table.malformed_box
     return [
         *about_annotations(
             table,
@@ -161,9 +161,9 @@ def _check_box_records(table: CocoTable) -> list[Finding]:
             "box.not_finite",
             "error",
             np.flatnonzero(not_finite),
-            "with NaN or infinity",
+            "with NaN, infinity, or a number that no picture is large enough for",
             "Correct or remove the annotation; one such box turns the loss, and then the model, into NaN.",
-            value=lambda row: rows[row]["bbox"],
+            value=lambda row: box_text(table, row),
         ),
     ]
 

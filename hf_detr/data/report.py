@@ -9,6 +9,7 @@ import numpy as np
 
 from hf_detr.data.coco_table import CocoTable
 from hf_detr.data.findings import Finding, Severity, by_severity, counted, errors_of, render_findings
+from hf_detr.data.row_findings import shown_id
 
 # Areas in pixels² at which COCO's AP calls an object medium and large (https://cocodataset.org/#detection-eval).
 _MEDIUM, _LARGE = 32**2, 96**2
@@ -87,7 +88,7 @@ def split_statistics(table: CocoTable) -> dict[str, Any]:
         "objects": int(objects.sum()),
         "crowds": int(table.is_crowd.sum()),
         "classes": [
-            {"id": row.get("id"), "name": name, "objects": int(number)}
+            {"id": shown_id(row.get("id")), "name": name, "objects": int(number)}
             for row, name, number in zip(
                 table.category_rows, table.category_names, table.objects_per_category, strict=True
             )

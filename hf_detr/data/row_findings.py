@@ -3,20 +3,25 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from hf_detr.data.coco_table import CocoTable
+from hf_detr.data.coco_table import CocoTable, Id, is_id
 from hf_detr.data.findings import Finding, Severity, counted
 
 
 def image_place(table: CocoTable, image: int) -> dict[str, Any]:
     """Where image number `image` is, for a person to look it up."""
-    return {"image_id": table.image_rows[image].get("id", f"#{image}"), "file": table.file_names[image]}
+    return {"image_id": shown_id(table.image_rows[image].get("id", f"#{image}")), "file": table.file_names[image]}
 
 
 def annotation_place(table: CocoTable, annotation: int) -> dict[str, Any]:
     """Where annotation number `annotation` is, for a person to look it up."""
     row, image = table.annotation_rows[annotation], int(table.image_of[annotation])
-    place = image_place(table, image) if image >= 0 else {"image_id": row.get("image_id")}
-    return place | {"annotation_id": row.get("id", f"#{annotation}")}
+    place = image_place(table, image) if image >= 0 else {"image_id": shown_id(row.get("image_id"))}
+    return place | {"annotation_id": shown_id(row.get("id", f"#{annotation}"))}
+
+
+def shown_id(value: Any) -> Id | None:
+    """An id as it is; in place of a value that can be none, such as NaN or a list, what Python writes for it."""
+    return value if value is None or is_id(value) else f"{value!r:.40}"
 
 
 def about_images(
