@@ -23,20 +23,20 @@ def plan_stages(total_epochs: float, *, no_aug_epochs: float, flat_epochs: float
     """Fit the stages into a run of ``total_epochs``.
 
     ``no_aug_epochs`` is cut to a fifth of the run (the largest share among the papers' recipes), but not below one
-    epoch while at least two remain. Without ``flat_epochs`` the DEIM authors' rule holds: 4 epochs and half of the
-    epochs before the last stage.
+    epoch while at least two remain. Without ``flat_epochs`` the DEIM authors' rule holds: 4 epochs (a tenth of a run
+    shorter than 40) and half of the epochs before the last stage.
 
     >>> plan_stages(132, no_aug_epochs=12)
     Stages(total=132, flat=64.0, stop=120)
     >>> plan_stages(10, no_aug_epochs=12)
-    Stages(total=10, flat=8.0, stop=8.0)
+    Stages(total=10, flat=5.0, stop=8.0)
     """
     if no_aug_epochs > 0 and total_epochs >= 2:
         no_aug_epochs = min(no_aug_epochs, max(1.0, total_epochs / 5))
     else:
         no_aug_epochs = min(no_aug_epochs, total_epochs / 5)
     stop = total_epochs - no_aug_epochs
-    flat = 4 + stop / 2 if flat_epochs is None else flat_epochs
+    flat = min(4, total_epochs / 10) + stop / 2 if flat_epochs is None else flat_epochs
     return Stages(total=total_epochs, flat=min(flat, stop), stop=stop)
 
 
