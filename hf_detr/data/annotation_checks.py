@@ -103,7 +103,7 @@ def _check_counts(table: CocoTable) -> list[Finding]:
         )
         return [Finding("split.no_objects", severity, message, path, name, 1, (), advice)]
     empty = np.flatnonzero(table.objects_per_category == 0)
-    parents = {row.get("supercategory") for row in table.category_rows}
+    parents = {str(row.get("supercategory")) for row in table.category_rows}
     is_parent = [table.category_names[k] in parents and len(table.category_rows) > 1 for k in empty]
     rows = [f"{table.category_names[k]} (id {table.category_rows[k].get('id')})" for k in empty]
     return [

@@ -242,7 +242,7 @@ def is_area(value: Any) -> bool:
 
 def _areas(rows: Sequence[dict], boxes_xywh: np.ndarray) -> np.ndarray:
     given = np.fromiter((area if is_area(area := row.get("area")) else -1.0 for row in rows), np.float64, len(rows))
-    with np.errstate(over="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         return np.where(given >= 0, given, boxes_xywh[:, 2] * boxes_xywh[:, 3])
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -332,6 +332,7 @@ def records(**values: st.SearchStrategy) -> st.SearchStrategy:
     return st.lists(st.fixed_dictionaries({}, optional=values) | JSON, max_size=5)
 
 
+@settings(max_examples=150)
 @given(
     images=records(id=ID, file_name=JSON, width=JSON, height=JSON),
     annotations=records(id=ID, image_id=ID, category_id=ID, bbox=BOX, area=JSON, iscrowd=JSON, segmentation=JSON),
