@@ -81,6 +81,7 @@ def split_statistics(table: CocoTable) -> dict[str, Any]:
     objects = table.objects_per_image
     areas = table.areas[~table.is_crowd & (table.image_of >= 0) & (table.areas > 0)]
     sizes = Counter(tuple(size) for size in table.sizes_hw.tolist())
+    height, width = np.median(table.sizes_hw, axis=0) if len(table.sizes_hw) else (0, 0)
     small, large = int((areas < _MEDIUM).sum()), int((areas >= _LARGE).sum())
     return {
         "images": len(table.image_rows),
@@ -98,8 +99,9 @@ def split_statistics(table: CocoTable) -> dict[str, Any]:
             name: float(np.quantile(objects, at, method="nearest")) if len(objects) else 0.0
             for name, at in _QUANTILES.items()
         },
+        "median_size": {"height": int(height), "width": int(width)},
         "image_sizes": [
-            {"height": height, "width": width, "images": number} for (height, width), number in sizes.most_common(5)
+            {"height": size_hw[0], "width": size_hw[1], "images": number} for size_hw, number in sizes.most_common(5)
         ],
         "different_image_sizes": len(sizes),
     }
@@ -125,13 +127,6 @@ def _split_table(statistics: dict[str, dict[str, Any]]) -> str:
         spread = split["objects_per_image"]
         return f"{spread['min']:.0f} / {spread['median']:.0f} / {spread['p95']:.0f} / {spread['max']:.0f}"
 
-    def commonest(split: dict[str, Any]) -> str:
-        if not split["image_sizes"]:
-            return "-"
-        first = split["image_sizes"][0]
-        others = split["different_image_sizes"] - 1
-        return f"{first['width']} x {first['height']}" + (f" and {others:,} more" if others else "")
-
     splits = statistics.values()
     rows = [
         ["", *statistics],
@@ -146,8 +141,12 @@ def _split_table(statistics: dict[str, dict[str, Any]]) -> str:
             ]
             for name, where in (("small", "< 32² px"), ("medium", "32² to 96²"), ("large", ">= 96² px"))
         ),
-        ["objects per image (min / median / 95 % / max)", *map(per_image, splits)],
-        ["image size (width x height)", *map(commonest, splits)],
+        ["objects per image (min / median / 95% / max)", *map(per_image, splits)],
+        [
+            "image size (median width x height)",
+            *("{width} x {height}".format(**split["median_size"]) for split in splits),
+        ],
+        ["  different sizes", *(f"{split['different_image_sizes']:,}" for split in splits)],
     ]
     return _columns(rows)
 

@@ -77,6 +77,9 @@ def _finding(
 
 def repeated(values: Iterable[Any]) -> dict[Any, list[int]]:
     """Each value that occurs more than once, with its positions."""
+    values = list(values)
+    if len(set(values)) == len(values):
+        return {}
     positions: dict[Any, list[int]] = {}
     for position, value in enumerate(values):
         positions.setdefault(value, []).append(position)

@@ -524,6 +524,7 @@ def test_statistics_count_what_is_there(tmp_path: Path) -> None:
     assert [row["objects"] for row in train["classes"]] == counts.tolist()
     assert sum(train["box_sizes"].values()) == train["objects"]
     assert train["box_sizes"]["small"] == int((index.areas[~index.is_crowd] < 32**2).sum())
+    assert train["median_size"] == {"height": 96, "width": 128}
     assert train["image_sizes"] == [{"height": 96, "width": 128, "images": 6}]
     assert train["objects_per_image"]["max"] == index.objects_per_image.max()
     assert train["objects_per_image"]["min"] == 0
