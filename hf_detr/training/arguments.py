@@ -49,7 +49,10 @@ class DetrTrainingArguments(TrainingArguments):
     )
     lr_floor: float = field(default=0.5, metadata={"help": "flat_cosine ends at learning_rate times this."})
     flat_epochs: float | None = field(
-        default=None, metadata={"help": "flat_cosine stays flat until this epoch. Default: 4 + half of what is left before the last stage, as DEIM's authors do; less in a short run."}
+        default=None,
+        metadata={
+            "help": "flat_cosine stays flat until this epoch. Default: 4 + half of those before the last stage."
+        },
     )
     no_aug_epochs: float = field(
         default=12.0,

@@ -252,10 +252,10 @@ class DetrTrainer(Trainer):
                 super()._save_checkpoint(model, trial)
             finally:
                 self.args.output_dir, self.args.save_total_limit = str(run), limit
+            # The stock code looked for the best one beside the temporary folder.
+            self.state.best_model_checkpoint = str(best) if best == checkpoint or best.is_dir() else None
             self.accelerator.wait_for_everyone()
             if self.args.should_save:
-                # The stock code looked for the best one beside the temporary folder.
-                self.state.best_model_checkpoint = str(best) if best == checkpoint or best.is_dir() else None
                 self.state.save_to_json(str(staging / checkpoint.name / checkpoints.STATE_FILE))
                 checkpoints.publish(staging / checkpoint.name, checkpoint)
                 staging.rmdir()

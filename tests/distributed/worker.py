@@ -1,0 +1,110 @@
+"""What two processes do together; `test_distributed.py` launches this once and reads the results.
+
+    torchrun --nproc_per_node 2 tests/distributed/worker.py DATA OUT
+
+DATA has 8 pictures of which the last four, and so all of the second process' first batch, are without objects. OUT
+gets one JSON file per process and the gradients of the first step.
+"""
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import nn
+from transformers import TrainerCallback
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from tests.tiny import tiny_model
+from tests.training.runs import losses, make_trainer
+
+
+class KeepGradients(TrainerCallback):
+    """Remembers the gradients before the first optimizer step."""
+
+    def __init__(self):
+        self.first: dict[str, torch.Tensor] | None = None
+
+    def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
+        if self.first is None:
+            named = model.named_parameters()
+            self.first = {n.removeprefix("module."): p.grad.clone() for n, p in named if p.grad is not None}
+
+
+def quiet_model(**overrides) -> nn.Module:
+    """A model whose gradients depend on the pictures alone, not on which of them share a process."""
+    torch.manual_seed(0)
+    model = tiny_model(freeze_backbone_batch_norms=True, **overrides)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
+            module.train = lambda mode=True, module=module: module
+    return model
+
+
+def first_gradients(data: Path, out: Path, *, batch: int, **settings) -> tuple[dict[str, torch.Tensor], float]:
+    """Gradients and loss of one step over the first pictures in the order of the file."""
+    trainer = make_trainer(
+        out,
+        data=data,
+        model=quiet_model(num_denoising=0),
+        max_steps=1,
+        per_device_train_batch_size=batch,
+        train_sampling_strategy="sequential",
+        max_grad_norm=0.0,
+        **settings,
+    )
+    # DDF is a mean over the queries of one process, in the papers' code as well.
+    trainer.criterion.options = replace(trainer.criterion.options, ddf_weight=0.0)
+    keep = KeepGradients()
+    trainer.add_callback(keep)
+    trainer.train()
+    return keep.first, losses(trainer)[1]
+
+
+def main(data: Path, out: Path) -> None:
+    gradients, loss = first_gradients(data, out / "gradients", batch=4)
+    rank = torch.distributed.get_rank()
+    if rank == 0:
+        torch.save(gradients, out / "gradients.pt")
+
+    # A whole run with denoising, where one process has pictures without objects only: nothing hangs.
+    trainer = make_trainer(
+        out / "run",
+        data=data,
+        num_train_epochs=3,
+        train_sampling_strategy="sequential",
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        load_best_model_at_end=True,
+        per_device_eval_batch_size=3,
+    )
+    keep = KeepGradients()
+    trainer.add_callback(keep)
+    trainer.train()
+    trainable = {name for name, parameter in trainer.model.named_parameters() if parameter.requires_grad}
+    weights = torch.cat([tensor.detach().flatten().double() for tensor in trainer.model.parameters()])
+    with trainer.ema.applied():
+        average = torch.cat([tensor.detach().flatten().double() for tensor in trainer.model.parameters()])
+    metrics = trainer.evaluate()
+    (out / f"rank{rank}.json").write_text(
+        json.dumps(
+            {
+                "loss": loss,
+                "missing_gradients": sorted(trainable - set(keep.first)),
+                "weights": weights.sum().item(),
+                "average": average.sum().item(),
+                "AP": metrics["eval_AP"],
+                "images": trainer.last_evaluation["images"],
+                "objects": trainer.last_evaluation["objects"],
+                "steps": trainer.state.global_step,
+                "losses": losses(trainer),
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
