@@ -1,11 +1,14 @@
 """Give a stock Transformers detector our criterion."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from hf_detr.losses.criterion import DetrCriterion, KnownPairs, OutputStack
 from hf_detr.losses.options import CriterionOptions, criterion_options
+from hf_detr.models.rt_detr_v2.look_forward_twice import look_forward_twice
 
 
 def attach_criterion(model: PreTrainedModel, *, tie_break: str = "stable") -> DetrCriterion:
@@ -47,9 +50,11 @@ def attach_criterion(model: PreTrainedModel, *, tie_break: str = "stable") -> De
         predicted_corners: Tensor | None = None,
         initial_reference_points: Tensor | None = None,
         num_items_in_batch: Tensor | float | None = None,
-        **_,
+        **_: Any,
     ) -> tuple[Tensor, dict[str, Tensor], list[dict[str, Tensor]]]:
         with torch.autocast(device_type=logits.device.type, enabled=False):
+            if criterion.options.num_bins == 0:  # boxes are regressed directly: RT-DETRv2
+                outputs_coord = look_forward_twice(outputs_coord)
             outputs, denoising = stack_outputs(
                 criterion.options,
                 outputs_class,
