@@ -8,7 +8,7 @@ from importlib import metadata
 from hf_detr import __version__
 
 PACKAGES = (
-    "torch torchvision transformers accelerate huggingface_hub safetensors numpy scipy albumentations "
+    "torch torchvision transformers accelerate huggingface_hub safetensors numpy scipy "
     "opencv-python-headless pillow simplejpeg hotcoco pycocotools"
 ).split()
 

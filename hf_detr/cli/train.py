@@ -177,14 +177,16 @@ def refuse_bad_data(splits: "dict[str, CocoSplit]", recipe: "Recipe") -> None:
 
     used = {name: split for name, split in splits.items() if name in ("train", "valid")}
     findings = check_fast(used, num_queries=recipe.model.num_queries, image_size_hw=image_size_hw(recipe))
-    errors = errors_of(findings)
+    # A file of 0 bytes is no worse than one that is cut off, which only reading it can tell.
+    skipped = {"file.empty"} if recipe.data.on_unreadable == "skip" else set()
+    errors = [finding for finding in errors_of(findings) if finding.check not in skipped]
     if errors:
         where = recipe.data.data or used["train"].annotations_path
         raise DatasetError(
             f"{where} cannot be trained on:\n\n{render_findings(errors)}\n\n"
             "`hf-detr check` shows everything; --check_data false trains all the same."
         )
-    warnings = [finding for finding in findings if finding.severity == "warning"]
+    warnings = [finding for finding in findings if finding.severity == "warning" or finding.check in skipped]
     if warnings:
         logger.warning("Training goes on with this data, but:\n%s", render_findings(warnings))
 

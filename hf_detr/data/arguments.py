@@ -9,11 +9,11 @@ class DataArguments:
 
     data: str | None = field(
         default=None,
-        metadata={"help": "Folder with the data set in one of the usual COCO layouts; splits are found by themselves."},
+        metadata={"help": "Folder with the data set, in one of the usual COCO layouts."},
     )
-    train_images: str | None = field(default=None, metadata={"help": "Training pictures, where --data does not fit."})
+    train_images: str | None = field(default=None, metadata={"help": "Training pictures, if --data does not fit."})
     train_annotations: str | None = field(default=None, metadata={"help": "COCO file of --train_images."})
-    valid_images: str | None = field(default=None, metadata={"help": "Validation pictures, where --data does not fit."})
+    valid_images: str | None = field(default=None, metadata={"help": "Validation pictures, likewise."})
     valid_annotations: str | None = field(default=None, metadata={"help": "COCO file of --valid_images."})
     image_size: list[int] = field(
         default_factory=lambda: [640],

@@ -186,6 +186,16 @@ def test_an_unreadable_picture_stops_a_strict_run(recipe, tmp_path, capsys):
     assert str(broken) in message
 
 
+def test_an_empty_file_is_named_and_skipped(recipe, tmp_path, caplog, capsys):
+    data = make_coco(tmp_path / "data", images=4, size_hw=IMAGE_SIZE_HW, splits=("train",))
+    broken = sorted(path for path in images_folder(data).iterdir() if path.suffix != ".json")[1]
+    broken.write_bytes(b"")
+    assert train(recipe, data, tmp_path / "run") == 0
+    assert f"Skipped unreadable picture {broken}" in caplog.text
+    strict = ["--on_unreadable", "raise"]
+    assert "file.empty" in fails(capsys, "train", recipe, "--data", data, "--output_dir", tmp_path / "r", *strict)
+
+
 def test_without_a_validation_split_the_last_weights_are_kept(recipe, tmp_path, caplog):
     data = make_coco(tmp_path / "data", images=4, size_hw=IMAGE_SIZE_HW, splits=("train",))
     assert train(recipe, data, tmp_path / "run") == 0
