@@ -16,14 +16,13 @@ looks at the mark. Models without it are served by the function Transformers shi
 """
 
 import functools
-import importlib
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-_STOCK_MODULES = ("d_fine",)
 _STOCK_FUNCTION = "get_contrastive_denoising_training_group"
 _MARK = "denoises_like_paper"
 
@@ -37,8 +36,14 @@ def use_paper_denoising(model: nn.Module) -> None:
         model: a ``...ForObjectDetection`` model.
     """
     embedding = getattr(model.model, "denoising_class_embed", None)
-    if embedding is not None:  # config.num_denoising is 0 otherwise
-        setattr(embedding, _MARK, True)
+    if embedding is None:  # config.num_denoising is 0
+        return
+    for ancestor in type(model.model).__mro__:
+        module = sys.modules[ancestor.__module__]
+        stock = getattr(module, _STOCK_FUNCTION, None)
+        if stock is not None and not hasattr(stock, "__wrapped__"):
+            setattr(module, _STOCK_FUNCTION, _dispatching(stock))
+    setattr(embedding, _MARK, True)
 
 
 def _dispatching(stock: Callable) -> Callable:
@@ -50,15 +55,6 @@ def _dispatching(stock: Callable) -> Callable:
         return build(targets, num_classes, num_queries, class_embed, **options)
 
     return group
-
-
-def _install() -> None:
-    for name in _STOCK_MODULES:
-        module = importlib.import_module(f"transformers.models.{name}.modeling_{name}")
-        setattr(module, _STOCK_FUNCTION, _dispatching(getattr(module, _STOCK_FUNCTION)))
-
-
-_install()  # once: Python imports this module once
 
 
 def denoising_group(

@@ -1,139 +1,20 @@
-"""What each size of each family is: one table of configuration values, and the two functions that read it.
+"""Configurations and image processors of a family and size, with overrides, and what of it cannot work.
 
-The numbers are those of the authors' configuration files. Values that follow from others (channels and strides of the
-levels, for instance) are not in the table: `_derived` computes them, so that an override such as
-``{"backbone_config": {"out_indices": [2, 3]}}`` gives a consistent model.
+The numbers are in `hf_detr.models.variants`. Values that follow from others (channels and strides of the levels, for
+instance) are computed here, so that an override such as ``{"backbone_config": {"out_indices": [2, 3]}}`` gives a
+consistent model.
 """
 
 import dataclasses
 import difflib
 import importlib
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from hf_detr.errors import CheckpointError, RecipeError
+from hf_detr.models.variants import ARCHITECTURES, FAMILIES, Variant
 
 SIZE_MULTIPLE = 32  # pixels; the backbones halve the picture five times
-
-
-class Architecture(NamedTuple):
-    """Where the classes of a model type live, as ``module:name``; they are imported when needed."""
-
-    config_class: str
-    model_class: str
-
-
-class Variant(NamedTuple):
-    """One size of a family: its model type and the configuration values that differ from the class defaults."""
-
-    model_type: str
-    values: dict[str, Any]
-
-
-ARCHITECTURES: dict[str, Architecture] = {
-    "d_fine": Architecture("transformers:DFineConfig", "transformers:DFineForObjectDetection"),
-}
-
-# PP-HGNetV2 (https://github.com/PaddlePaddle/PaddleClas): channels of the stem; per stage channels in, inside and out,
-# and blocks; convolutions per block. Stages 3 and 4 are light blocks with 5x5 kernels.
-_HGNETV2 = {
-    #      stem           in                      inside                out                      blocks        layers
-    "B0": ((3, 16, 16), (16, 64, 256, 512), (16, 32, 64, 128), (64, 256, 512, 1024), (1, 1, 2, 1), 3),
-    "B2": ((3, 24, 32), (32, 96, 384, 768), (32, 64, 128, 256), (96, 384, 768, 1536), (1, 1, 3, 1), 4),
-    "B4": ((3, 32, 48), (48, 128, 512, 1024), (48, 96, 192, 384), (128, 512, 1024, 2048), (1, 1, 3, 1), 6),
-    "B5": ((3, 32, 64), (64, 128, 512, 1024), (64, 128, 256, 512), (128, 512, 1024, 2048), (1, 2, 5, 2), 6),
-}
-
-
-def _hgnetv2(name: str, *, out_indices: Iterable[int], lab: bool) -> dict[str, Any]:
-    """Values of an `HGNetV2Config`; ``out_indices`` are stages 1 to 4, ``lab`` the learnable affine blocks."""
-    stem, channels_in, channels_inside, channels_out, blocks, layers = _HGNETV2[name]
-    return {
-        "model_type": "hgnet_v2",
-        "stem_channels": list(stem),
-        "embedding_size": stem[-1],
-        "stage_in_channels": list(channels_in),
-        "stage_mid_channels": list(channels_inside),
-        "stage_out_channels": list(channels_out),
-        "hidden_sizes": list(channels_out),  # the detector reads its input channels here
-        "depths": list(blocks),
-        "stage_num_blocks": list(blocks),
-        "stage_numb_of_layers": [layers] * 4,
-        "stage_downsample": [False, True, True, True],
-        "stage_light_block": [False, False, True, True],
-        "stage_kernel_size": [3, 3, 5, 5],
-        "use_learnable_affine_block": lab,
-        "out_indices": list(out_indices),
-    }
-
-
-_D_FINE_COMMON = {
-    "initializer_bias_prior_prob": 0.01,
-    "decoder_activation_function": "relu",
-    "num_queries": 300,
-    "num_denoising": 100,
-    "freeze_backbone_batch_norms": False,
-}
-
-_D_FINE = {
-    "n": {
-        "backbone_config": _hgnetv2("B0", out_indices=(3, 4), lab=True),
-        "encoder_hidden_dim": 128,
-        "encoder_ffn_dim": 512,
-        "hidden_expansion": 0.34,
-        "depth_mult": 0.5,
-        "d_model": 128,
-        "decoder_ffn_dim": 512,
-        "decoder_layers": 3,
-    },
-    "s": {
-        "backbone_config": _hgnetv2("B0", out_indices=(2, 3, 4), lab=True),
-        "encoder_hidden_dim": 256,
-        "encoder_ffn_dim": 1024,
-        "hidden_expansion": 0.5,
-        "depth_mult": 0.34,
-        "d_model": 256,
-        "decoder_ffn_dim": 1024,
-        "decoder_layers": 3,
-    },
-    "m": {
-        "backbone_config": _hgnetv2("B2", out_indices=(2, 3, 4), lab=True),
-        "encoder_hidden_dim": 256,
-        "encoder_ffn_dim": 1024,
-        "hidden_expansion": 1.0,
-        "depth_mult": 0.67,
-        "d_model": 256,
-        "decoder_ffn_dim": 1024,
-        "decoder_layers": 4,
-    },
-    "l": {
-        "backbone_config": _hgnetv2("B4", out_indices=(2, 3, 4), lab=False),
-        "encoder_hidden_dim": 256,
-        "encoder_ffn_dim": 1024,
-        "hidden_expansion": 1.0,
-        "depth_mult": 1.0,
-        "d_model": 256,
-        "decoder_ffn_dim": 1024,
-        "decoder_layers": 6,
-        "freeze_backbone_batch_norms": True,
-    },
-    "x": {
-        "backbone_config": _hgnetv2("B5", out_indices=(2, 3, 4), lab=False),
-        "encoder_hidden_dim": 384,
-        "encoder_ffn_dim": 2048,
-        "hidden_expansion": 1.0,
-        "depth_mult": 1.0,
-        "d_model": 256,
-        "decoder_ffn_dim": 1024,
-        "decoder_layers": 6,
-        "reg_scale": 8.0,
-        "freeze_backbone_batch_norms": True,
-    },
-}
-
-FAMILIES: dict[str, dict[str, Variant]] = {
-    "d_fine": {size: Variant("d_fine", _D_FINE_COMMON | values) for size, values in _D_FINE.items()},
-}
 
 
 def load_class(path: str) -> type:
@@ -241,41 +122,37 @@ def _reject_unknown(names: Iterable[str], valid: set[str], where: str) -> None:
 
 
 def _derived(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values that follow from the backbone's stages and the encoder's width."""
-    backbone = values["backbone_config"]
-    stages = backbone["out_indices"]
-    num_levels = len(stages)
+    """Values that follow from the backbone's outputs and the encoder's width."""
+    backbone, width = values["backbone_config"], values["encoder_hidden_dim"]
+    outputs = backbone["out_indices"]
+    if backbone["model_type"] == "dinov3_vit":  # maps of all levels are made from blocks of one resolution
+        return {"encoder_in_channels": [width] * len(outputs), "decoder_in_channels": [width] * len(outputs)}
+    num_levels = values.get("num_feature_levels", len(outputs))
     return {
-        "encoder_in_channels": [backbone["hidden_sizes"][stage - 1] for stage in stages],
-        "feat_strides": [2 ** (stage + 1) for stage in stages],
+        "encoder_in_channels": [backbone["hidden_sizes"][stage - 1] for stage in outputs],
+        "feat_strides": [2 ** (stage + 1) for stage in outputs],
         "num_feature_levels": num_levels,
         "encode_proj_layers": [num_levels - 1],  # self-attention on the coarsest level only
-        "decoder_in_channels": [values["encoder_hidden_dim"]] * num_levels,
+        "decoder_in_channels": [width] * num_levels,
         "decoder_n_points": [3, 6, 3] if num_levels == 3 else [6] * num_levels,
     }
 
 
 def _check_levels(config) -> None:
-    """Every list with one entry per feature level has as many entries as the backbone gives levels."""
-    channels = _backbone_channels(config.backbone_config)
-    if list(config.encoder_in_channels) != channels:
-        raise RecipeError(
-            f"encoder_in_channels is {list(config.encoder_in_channels)}, but the backbone gives {channels} channels "
-            f"at out_indices {list(config.backbone_config.out_indices)}. Leave encoder_in_channels out: it follows."
-        )
-    for name in ("feat_strides", "decoder_in_channels"):
-        if len(getattr(config, name)) != len(channels):
+    """Every list with one entry per feature level has as many entries as there are levels."""
+    backbone = config.backbone_config
+    if backbone.model_type != "dinov3_vit":
+        channels = [backbone.hidden_sizes[stage - 1] for stage in backbone.out_indices]
+        if list(config.encoder_in_channels) != channels:
             raise RecipeError(
-                f"{name} is {list(getattr(config, name))}, but the backbone gives {len(channels)} feature levels."
+                f"encoder_in_channels is {list(config.encoder_in_channels)}, but the backbone gives {channels} "
+                f"channels at out_indices {list(backbone.out_indices)}. Leave encoder_in_channels out: it follows."
             )
-    if config.num_feature_levels != len(channels):
-        raise RecipeError(
-            f"num_feature_levels is {config.num_feature_levels}, but the backbone gives {len(channels)} levels."
-        )
-
-
-def _backbone_channels(backbone_config) -> list[int]:
-    return [backbone_config.hidden_sizes[stage - 1] for stage in backbone_config.out_indices]
+    for name in ("feat_strides", "decoder_in_channels"):
+        if len(getattr(config, name)) != config.num_feature_levels:
+            raise RecipeError(
+                f"{name} is {list(getattr(config, name))}, but there are {config.num_feature_levels} feature levels."
+            )
 
 
 def num_anchors(config, image_size_hw: tuple[int, int]) -> int:
@@ -319,21 +196,31 @@ def recognise_variant(config) -> tuple[str, str] | None:
 
 
 _SHAPE_FIELDS = ("encoder_hidden_dim", "hidden_expansion", "depth_mult", "d_model", "decoder_layers")
+_BACKBONE_SHAPE_FIELDS = ("depths", "hidden_sizes", "hidden_size", "use_gated_mlp")
 
 
 def _same_shape(config, values: Mapping[str, Any]) -> bool:
-    table, stored = values["backbone_config"], config.backbone_config
-    same_backbone = all(list(getattr(stored, name, ())) == list(table[name]) for name in ("hidden_sizes", "depths"))
-    return same_backbone and all(getattr(config, name) == values[name] for name in _SHAPE_FIELDS if name in values)
+    backbone, table = config.backbone_config, values["backbone_config"]
+    if backbone.model_type != table["model_type"]:
+        return False
+    pairs = [(getattr(backbone, name), table[name]) for name in _BACKBONE_SHAPE_FIELDS if name in table]
+    pairs += [(getattr(config, name), values[name]) for name in _SHAPE_FIELDS if name in values]
+    return all(_plain(stored) == _plain(expected) for stored, expected in pairs)
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
 
 
 def build_processor(config, image_size_hw: tuple[int, int]):
     """Image processor that resizes to ``image_size_hw`` (bilinear, antialiased) and divides by 255.
 
-    It is the stock RT-DETR one: its numbers equal the papers' to the bit for D-FINE.
+    It is the stock RT-DETR one: its numbers equal the papers' to the bit. DEIMv2 with a vision transformer also
+    normalises with ImageNet's statistics.
     """
     from transformers import RTDetrImageProcessor
 
     height, width = image_size_hw
     check_image_size(config, image_size_hw)
-    return RTDetrImageProcessor(size={"height": height, "width": width}, do_normalize=False)
+    normalise = config.backbone_config.model_type == "dinov3_vit"
+    return RTDetrImageProcessor(size={"height": height, "width": width}, do_normalize=normalise)

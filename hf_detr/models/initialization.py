@@ -60,14 +60,25 @@ def _initialise_special(module: nn.Module) -> None:
     elif name.endswith("DeformableAttention"):
         _initialise_deformable_attention(module)
     elif name.endswith("DecoderLayer"):
-        for linear in module.mlp.modules():
-            if isinstance(linear, nn.Linear):
-                nn.init.xavier_uniform_(linear.weight)
+        _initialise_feed_forward(module.mlp)
     elif name.endswith("Gate"):
         nn.init.zeros_(module.gate.weight)
         nn.init.zeros_(module.gate.bias)
     elif name.endswith("LQE"):
         _zero_last_layer(module.reg_conf)
+
+
+def _initialise_feed_forward(mlp: nn.Module) -> None:
+    linears = {name: linear for name, linear in mlp.named_modules() if isinstance(linear, nn.Linear)}
+    for linear in linears.values():
+        nn.init.xavier_uniform_(linear.weight)
+    if "gate_proj" in linears:
+        # SwiGLU, which the authors draw with zero biases, gate and values as one matrix.
+        for linear in linears.values():
+            nn.init.zeros_(linear.bias)
+        bound = math.sqrt(6 / (linears["gate_proj"].in_features + 2 * linears["gate_proj"].out_features))
+        for name in ("gate_proj", "up_proj"):
+            nn.init.uniform_(linears[name].weight, -bound, bound)
 
 
 def _initialise_deformable_attention(module: nn.Module) -> None:
@@ -82,6 +93,10 @@ def _initialise_deformable_attention(module: nn.Module) -> None:
     module.sampling_offsets.bias.copy_(offsets.flatten())
     nn.init.zeros_(module.attention_weights.weight)
     nn.init.zeros_(module.attention_weights.bias)
+    for name in ("value_proj", "output_proj"):
+        if hasattr(module, name):
+            nn.init.xavier_uniform_(getattr(module, name).weight)
+            nn.init.zeros_(getattr(module, name).bias)
 
 
 def _initialise_heads(model: nn.Module) -> None:

@@ -98,11 +98,14 @@ def load_for_finetuning(
     """
     pretrained, processor = _load(model_name_or_path, revision, complete=False)
     overrides = _overrides(config_overrides, num_queries)
+    if getattr(pretrained.config, "teacher_dim", None) is not None:
+        overrides = {"teacher_dim": None, **overrides}  # without a teacher the projector would get no gradient
     variant = recognise_variant(pretrained.config)
     if variant is not None:
         # Converted checkpoints on the Hub all say True, whatever the authors trained with.
         values = FAMILIES[variant[0]][variant[1]].values
-        overrides = {"freeze_backbone_batch_norms": values["freeze_backbone_batch_norms"], **overrides}
+        frozen = values.get("freeze_backbone_batch_norms", False)
+        overrides = {"freeze_backbone_batch_norms": frozen, **overrides}
     config = override_config(pretrained.config, overrides, id2label=id2label)
     image_size_hw = image_size_hw or (processor.size.height, processor.size.width)
     check_image_size(config, image_size_hw)
