@@ -3,6 +3,8 @@
 import importlib
 from typing import Any
 
+from hf_detr.registration import register_on_first_use
+
 __version__ = "0.1.0"
 
 # Public names and where they live. They load on first use, so that `hf-detr --help` does not wait for torch.
@@ -18,6 +20,7 @@ _MODULE_OF = {
     "attach_criterion": "hf_detr.losses.attach",
     "build_augmentation": "hf_detr.data.augment",
     "check_dataset": "hf_detr.data.checks",
+    "convert_checkpoint": "hf_detr.conversion",
     "load_coco": "hf_detr.data.coco",
     "load_for_finetuning": "hf_detr.models.loading",
     "load_from_scratch": "hf_detr.models.loading",
@@ -35,3 +38,6 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted([*globals(), *_MODULE_OF])
+
+
+register_on_first_use()

@@ -16,9 +16,9 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # Imports run one way, from the higher level to the lower. Within levels 2 and 3 parts do not know each other.
 LEVELS = {
     "errors": 0, "boxes": 0, "draw": 0,
-    "models": 1,
+    "models": 1, "registration": 1,
     "losses": 2, "distillation": 2, "data": 2, "evaluation": 2, "hub": 2,
-    "training": 3, "inference": 3, "export": 3,
+    "training": 3, "inference": 3, "export": 3, "conversion": 3,
     "fields": 4, "recipes": 4,
     "cli": 5,
 }  # fmt: skip
@@ -66,7 +66,7 @@ def test_imports_run_one_way(path: Path) -> None:
     part = inside.parts[0].removesuffix(".py")
     found = list(imports_of(ast.parse(path.read_text(encoding="utf-8"))))
     if part == "__init__":
-        assert found == []  # public names load lazily
+        assert found == ["registration"]  # public names load lazily
         return
     assert [imported for imported in found if not may_import(part, imported)] == []
 

@@ -22,9 +22,11 @@ class ModelArguments:
     )
     class_map: list[str] = field(
         default_factory=list,
-        metadata={"help": "Classes whose pretrained rows carry over under another name, as old:new. E.g. car:vehicle."},
+        metadata={
+            "help": "Classes whose pretrained rows carry over under another name, as old:new. E.g. car:vehicle."
+        },
     )
     config_overrides: dict[str, Any] = field(
         default_factory=dict,
-        metadata={"help": 'Fields of the model configuration to change, as JSON. E.g. \'{"decoder_layers": 4}\'.'},
+        metadata={"help": "Fields of the model configuration to change, as JSON. E.g. '{\"decoder_layers\": 4}'."},
     )

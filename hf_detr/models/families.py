@@ -6,12 +6,11 @@ consistent model.
 """
 
 import dataclasses
-import difflib
 import importlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from hf_detr.errors import CheckpointError, RecipeError
+from hf_detr.errors import CheckpointError, RecipeError, did_you_mean
 from hf_detr.models.variants import ARCHITECTURES, FAMILIES, Variant
 
 SIZE_MULTIPLE = 32  # pixels; the backbones halve the picture five times
@@ -80,7 +79,7 @@ def merge_overrides(values: Mapping[str, Any], overrides: Mapping[str, Any], con
 
 def _without_unused_stages(backbone: dict[str, Any]) -> dict[str, Any]:
     """Leave out the stages after the last one whose output is used: they would cost time and never get a gradient."""
-    if "out_indices" not in backbone:
+    if "out_indices" not in backbone or "depths" not in backbone:
         return backbone
     used, stages = max(backbone["out_indices"]), len(backbone["depths"])
     return {
@@ -117,8 +116,7 @@ def _reject_unknown(names: Iterable[str], valid: set[str], where: str) -> None:
         if name in ("id2label", "label2id", "num_labels"):
             raise RecipeError(f"{name} cannot be overridden: the classes come from the data set.")
         if name not in valid:
-            nearest = difflib.get_close_matches(name, valid, n=1, cutoff=0.0)[0]
-            raise RecipeError(f"{where} has no field {name!r}; the nearest one is {nearest!r}.")
+            raise RecipeError(f"{where} has no field {name!r}.{did_you_mean(name, valid)}")
 
 
 def _derived(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """Models and their image processors: fresh, from a checkpoint to other classes, or from a checkpoint as it is."""
 
-import difflib
 import logging
 import os
 import re
@@ -15,11 +14,9 @@ from torch import Tensor
 from transformers import AutoConfig, AutoImageProcessor, PreTrainedModel
 from transformers.image_utils import SizeDict
 
-from hf_detr.errors import CheckpointError
+from hf_detr.errors import CheckpointError, did_you_mean
 from hf_detr.models.denoising import use_paper_denoising
 from hf_detr.models.families import (
-    ARCHITECTURES,
-    FAMILIES,
     build_config,
     build_processor,
     check_image_size,
@@ -28,6 +25,9 @@ from hf_detr.models.families import (
     recognise_variant,
 )
 from hf_detr.models.initialization import initialise_like_paper
+from hf_detr.models.labels import OBJECTS365_OF_COCO
+from hf_detr.models.variants import ARCHITECTURES, FAMILIES
+from hf_detr.registration import register
 
 logger = logging.getLogger(__name__)
 
@@ -135,14 +135,19 @@ def match_classes(
 ) -> dict[int, int]:
     """Which old class each new class starts from: ``{new id: old id}``, for those that have one.
 
-    Names are equal if they are the same but for case, spaces and underscores.
+    Names are equal if they are the same but for case, spaces and underscores. Between COCO and Objects365, classes
+    that are called differently (``tv`` and ``Moniter/TV``) count as equal where no class has the very name.
 
     Raises:
         CheckpointError: an entry of ``class_map`` is not ``old:new``, or names a class that does not exist.
     """
     old_ids = {_plain(name): int(i) for i, name in reversed(sorted(old_id2label.items()))}
     new_ids = {_plain(name): int(i) for i, name in new_id2label.items()}
-    rows = {new_id: old_ids[name] for name, new_id in new_ids.items() if name in old_ids}
+    rows = {}
+    for name, new_id in new_ids.items():
+        old_name = name if name in old_ids else _SYNONYMS.get(name)
+        if old_name in old_ids:
+            rows[new_id] = old_ids[old_name]
     for entry in class_map:
         old, separator, new = entry.partition(":")
         if not separator:
@@ -151,15 +156,23 @@ def match_classes(
     return dict(sorted(rows.items()))
 
 
+def _synonyms() -> dict[str, str]:
+    pairs = [(_plain(coco), _plain(other)) for coco, other in OBJECTS365_OF_COCO.items()]
+    return {**dict(pairs), **{other: coco for coco, other in pairs}}
+
+
 def _class_id(name: str, ids: Mapping[str, int], entry: str, where: str) -> int:
     if _plain(name) in ids:
         return ids[_plain(name)]
-    nearest = difflib.get_close_matches(_plain(name), ids, n=1, cutoff=0.0)[0]
-    raise CheckpointError(f"class_map entry {entry!r}: the {where} has no class {name!r}; the nearest is {nearest!r}.")
+    hint = did_you_mean(_plain(name), ids)
+    raise CheckpointError(f"class_map entry {entry!r}: the {where} has no class {name!r}.{hint}")
 
 
 def _plain(name: str) -> str:
     return re.sub(r"[\s_]+", " ", str(name)).strip().casefold()
+
+
+_SYNONYMS = _synonyms()
 
 
 @dataclass(frozen=True)
@@ -245,6 +258,7 @@ def _load(model_name_or_path: str | os.PathLike, revision: str, *, complete: boo
     """
     source = os.fspath(model_name_or_path)
     _check_local_folder(source)
+    register()
     try:
         config = AutoConfig.from_pretrained(source, revision=revision)
     except (OSError, ValueError, KeyError) as error:

@@ -1,6 +1,7 @@
 """Denoising queries: the authors' noise, limits in crowded scenes, and batches without objects."""
 
 import copy
+import inspect
 import threading
 
 import pytest
@@ -11,7 +12,7 @@ from transformers.models.d_fine import modeling_d_fine
 from hf_detr.models.denoising import denoising_group, use_paper_denoising
 from tests.tiny import tiny_config, tiny_model
 
-STOCK = modeling_d_fine.get_contrastive_denoising_training_group.__wrapped__
+STOCK = inspect.unwrap(modeling_d_fine.get_contrastive_denoising_training_group)
 
 
 def make_targets(*counts: int) -> list[dict[str, torch.Tensor]]:

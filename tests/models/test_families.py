@@ -5,8 +5,6 @@ import torch
 
 from hf_detr.errors import CheckpointError, RecipeError
 from hf_detr.models.families import (
-    ARCHITECTURES,
-    FAMILIES,
     build_config,
     build_processor,
     check_image_size,
@@ -15,6 +13,7 @@ from hf_detr.models.families import (
     override_config,
     recognise_variant,
 )
+from hf_detr.models.variants import ARCHITECTURES, FAMILIES
 from tests.tiny import tiny_config
 
 COCO_SIZED = {i: f"class {i}" for i in range(80)}
@@ -26,6 +25,21 @@ PUBLISHED_PARAMETERS = {
     ("d_fine", "m"): 19_590_064,
     ("d_fine", "l"): 31_244_152,
     ("d_fine", "x"): 62_621_560,
+    ("deim", "n"): 3_782_693,
+    ("deim", "l"): 31_289_848,
+    ("deim", "x"): 62_715_480,
+    ("rt_detr_v4", "s"): 10_519_253,
+    ("rt_detr_v4", "m"): 19_787_440,
+    ("rt_detr_v4", "l"): 31_487_224,
+    ("rt_detr_v4", "x"): 63_011_160,
+    ("rt_detr_v2", "r18"): 20_184_464,
+    ("rt_detr_v2", "r34"): 31_441_668,
+    ("rt_detr_v2", "r50m"): 36_593_772,
+    ("rt_detr_v2", "r50"): 42_891_372,
+    ("rt_detr_v2", "r101"): 76_556_268,
+    ("deimv2", "atto"): 508_985,
+    ("deimv2", "n"): 3_600_421,
+    ("deimv2", "s"): 9_779_838,
 }
 
 
@@ -69,11 +83,11 @@ def test_an_existing_configuration_takes_other_classes_and_values():
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"decoder_layer": 4}, "no field 'decoder_layer'; the nearest one is 'decoder_layers'"),
-        ({"backbone_config": {"out_index": [2]}}, "no field 'out_index'; the nearest one is 'out_indices'"),
+        ({"decoder_layer": 4}, "no field 'decoder_layer'. Did you mean 'decoder_layers'"),
+        ({"backbone_config": {"out_index": [2]}}, "no field 'out_index'. Did you mean 'out_indices'"),
         ({"num_labels": 4}, "the classes come from the data set"),
-        ({"encoder_in_channels": [1, 2]}, r"the backbone gives \[512, 1024\] channels"),
-        ({"feat_strides": [8, 16, 32]}, "gives 2 feature levels"),
+        ({"encoder_in_channels": [1, 2]}, r"the backbone gives \[512, 1024\]"),
+        ({"feat_strides": [8, 16, 32]}, "there are 2 feature levels"),
         ({"d_model": "wide"}, "does not accept these values"),
         ({"decoder_attention_heads": 7}, "does not accept these values"),
     ],

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from hf_detr.models.families import ARCHITECTURES, build_config, load_class
+from hf_detr.models.families import build_config, load_class
 from hf_detr.models.initialization import PRIOR_BIAS, initialise_like_paper
+from hf_detr.models.variants import ARCHITECTURES
 
 
 @pytest.fixture(scope="module")

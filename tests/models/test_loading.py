@@ -11,7 +11,7 @@ from hf_detr.errors import CheckpointError, RecipeError
 from hf_detr.models.families import build_processor
 from hf_detr.models.initialization import PRIOR_BIAS
 from hf_detr.models.loading import load_detector, load_for_finetuning, load_from_scratch, match_classes
-from tests.tiny import IMAGE_SIZE_HW, tiny_model
+from tests.tiny import IMAGE_SIZE_HW, TINY_FAMILIES, tiny_model
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +91,7 @@ def test_overrides_that_need_new_tensors_say_so(checkpoint, caplog):
     with caplog.at_level(logging.INFO, logger="hf_detr"):
         load_for_finetuning(checkpoint, id2label={0: "car"}, config_overrides={"learn_initial_query": True})
     assert "Not in the checkpoint, drawn afresh: model.weight_embedding.weight" in caplog.text
-    with pytest.raises(RecipeError, match="nearest one is 'num_denoising'"):
+    with pytest.raises(RecipeError, match="Did you mean 'num_denoising'"):
         load_for_finetuning(checkpoint, id2label={0: "car"}, config_overrides={"num_denoisin": 0})
 
 
@@ -102,17 +102,38 @@ def test_image_size_and_queries_are_checked_against_each_other(checkpoint):
         load_for_finetuning(checkpoint, id2label={0: "car"}, image_size_hw=(64, 96), num_queries=121)
 
 
+@pytest.mark.parametrize("name", TINY_FAMILIES)
+def test_every_family_saves_reloads_and_takes_other_classes(name, tmp_path):
+    torch.manual_seed(0)
+    model = tiny_model(name).eval()
+    model.save_pretrained(tmp_path)
+    build_processor(model.config, IMAGE_SIZE_HW).save_pretrained(tmp_path)
+    loaded, _ = load_detector(tmp_path)
+    assert type(loaded) is type(model)
+    pixels = torch.rand(2, 3, *IMAGE_SIZE_HW)
+    with torch.no_grad():
+        assert torch.equal(loaded(pixels).logits, model(pixels).logits)
+    finetuned, _ = load_for_finetuning(tmp_path, id2label={0: "other", 1: "class 1"})
+    assert torch.equal(finetuned.class_embed[0].weight[1], model.class_embed[0].weight[1])
+    assert finetuned.class_embed[0].bias[0].item() == pytest.approx(PRIOR_BIAS)
+
+
 def test_class_map_wins_over_equal_names():
     old, new = {0: "car", 1: "van"}, {0: "car", 1: "van"}
     assert match_classes(old, new, ["van:car"]) == {0: 1, 1: 1}
+
+
+def test_objects365_and_coco_classes_with_different_names_are_the_same():
+    assert match_classes({0: "Moniter/TV", 1: "Wild Bird"}, {0: "bird", 1: "tv", 2: "cup"}, []) == {0: 1, 1: 0}
+    assert match_classes({0: "tv", 1: "bird"}, {0: "Moniter/TV", 1: "Lamp"}, []) == {0: 0}
 
 
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
         ("car", "must be old:new"),
-        ("carr:van", "the checkpoint has no class 'carr'; the nearest is 'car'"),
-        ("car:vam", "the data set has no class 'vam'; the nearest is 'van'"),
+        ("carr:van", r"the checkpoint has no class 'carr'. Did you mean 'car'"),
+        ("car:vam", r"the data set has no class 'vam'. Did you mean 'van'"),
     ],
 )
 def test_wrong_class_maps(entry, message):
