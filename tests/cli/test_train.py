@@ -12,6 +12,7 @@ import yaml
 from hf_detr.cli.main import main
 from hf_detr.cli.train import with_saved_recipe
 from hf_detr.training.checkpoints import find_checkpoints
+from tests.fake_hub import serve_hub
 from tests.synthetic import annotation_file, edit_json, images_folder, make_coco
 from tests.tiny import IMAGE_SIZE_HW, tiny_overrides
 
@@ -220,3 +221,65 @@ def test_ctrl_c_says_how_to_go_on(recipe, data, tmp_path, capsys, monkeypatch):
     assert f"hf-detr train --resume --output_dir {tmp_path / 'run'}" in capsys.readouterr().err
     assert main(["train", "--resume", "--output_dir", str(tmp_path / "run")]) == 0
     assert (tmp_path / "run" / "metrics.json").exists()
+
+
+def launch(endpoint: str, home: Path, *arguments, **environment: str) -> subprocess.CompletedProcess:
+    """`accelerate launch scripts/train.py` with a Hub on localhost."""
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "1"]
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
+    hub = {"HF_ENDPOINT": endpoint, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1"}
+    return subprocess.run(
+        [*command, ROOT / "scripts" / "train.py", *map(str, arguments)],
+        env=clean | hub | environment,
+        cwd=home,
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )
+
+
+def test_accelerate_launch_trains_and_publishes(recipe, data, tmp_path):
+    with serve_hub() as hub:
+        flags = ["--data", data, "--output_dir", tmp_path / "run", "--max_steps", 2, "--save_strategy", "no"]
+        flags += ["--load_best_model_at_end", "false", "--push_to_hub", "--hub_model_id", "me/rectangles"]
+        done = launch(hub.url, tmp_path, recipe, *flags, HF_TOKEN="hf_write")
+        assert done.returncode == 0, done.stderr[-3000:]
+        repository = hub.repositories["me/rectangles"]
+        assert repository.private
+        assert {"model.safetensors", "README.md", "recipe.yaml", "metrics.json"} <= set(repository.files)
+        assert not any("checkpoint" in name or name.endswith(".bin") for name in repository.files)
+        assert b"hf_write" not in repository.files["recipe.yaml"]
+        assert "AP50" in done.stdout
+
+
+def test_publishing_is_proven_possible_before_the_run(recipe, data, tmp_path, capsys):
+    # The tests are offline, which is one of the reasons why it is not; `test_push.py` has the others.
+    message = fails(capsys, "train", recipe, "--data", data, "--output_dir", tmp_path / "run", "--push_to_hub")
+    assert "offline" in message.lower()
+    assert not (tmp_path / "run").exists()
+
+
+def test_rectangles_several_sizes_and_bfloat16(recipe, data, tmp_path):
+    flags = ["--image_size", 96, 128, "--multi_scale", "true", "--bf16", "true", "--max_steps", 3]
+    assert (
+        train(recipe, data, tmp_path / "run", *flags, "--save_strategy", "no", "--load_best_model_at_end", "no") == 0
+    )
+    processor = json.loads((tmp_path / "run" / "preprocessor_config.json").read_text())
+    assert processor["size"] == {"height": 96, "width": 128}
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["image_size_hw"] == [96, 128]
+
+
+def test_early_stopping_and_curves(recipe, data, tmp_path):
+    # AP stays 0 in these few steps, so the second evaluation without progress ends the run.
+    flags = ["--num_train_epochs", 30, "--early_stopping_patience", 2, "--report_to", "tensorboard"]
+    assert train(recipe, data, tmp_path / "run", *flags, "--learning_rate", "1e-12") == 0
+    assert max(losses(tmp_path / "run")) <= 4 * 4
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    folder = next((tmp_path / "run" / "runs").iterdir())
+    tags = set()
+    for path in folder.glob("events*"):
+        events = EventAccumulator(str(path))
+        events.Reload()
+        tags |= set(events.Tags()["scalars"])
+    assert {"train/loss", "train/loss_vfl", "train/loss_fgl_dn_0", "train/learning_rate", "eval/AP"} <= tags
