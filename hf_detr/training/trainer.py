@@ -63,6 +63,8 @@ class DetrTrainer(Trainer):
         self.criterion = attach_criterion(model)
         use_paper_denoising(model)
         freeze_constants(model)
+        # The layout that batches come in; in bfloat16 convolutions are a third faster in it.
+        model.to(memory_format=torch.channels_last)
         if args.backbone_lr_ratio == 0:
             freeze_backbone(model)
         if evaluator is None and eval_dataset is not None:
