@@ -66,6 +66,9 @@ class DetrTrainingArguments(TrainingArguments):
     ema_warmup_steps: float = field(
         default=1000, metadata={"help": "Decay at step t is ema_decay * (1 - exp(-t / this)). 0: no warm-up."}
     )
+    sync_batchnorm: bool = field(
+        default=True, metadata={"help": "With several GPUs, batch norms see the pictures of all of them."}
+    )
     early_stopping_patience: int | None = field(
         default=None, metadata={"help": "Stop after this many evaluations without a better AP."}
     )

@@ -44,7 +44,6 @@ class DetrTrainer(Trainer):
         processing_class: the model's image processor; saved with every checkpoint.
         train_dataset, eval_dataset: `DetectionDataset`s.
         data_collator: a `DetectionCollator`.
-        evaluator: what turns detections of ``eval_dataset`` into COCO numbers. Default: a `CocoEvaluator` of it.
         kwargs: passed on to `Trainer`.
     """
 
@@ -57,7 +56,6 @@ class DetrTrainer(Trainer):
         train_dataset: Any = None,
         eval_dataset: Any = None,
         data_collator: Any,
-        evaluator: CocoEvaluator | None = None,
         **kwargs: Any,
     ):
         self.criterion = attach_criterion(model)
@@ -67,11 +65,9 @@ class DetrTrainer(Trainer):
         model.to(memory_format=torch.channels_last)
         if args.backbone_lr_ratio == 0:
             freeze_backbone(model)
-        if evaluator is None and eval_dataset is not None:
-            evaluator = CocoEvaluator(
-                eval_dataset.index, max_detections=args.max_detections, backend=args.eval_backend
-            )
-        self.evaluator = evaluator
+        if args.sync_batchnorm and args.world_size > 1 and args.device.type == "cuda":
+            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        self.evaluator: CocoEvaluator | None = None
         self.last_evaluation: dict[str, Any] | None = None
         self.unreadable: dict[str, str] = {}
         self._loss_sums: dict[str, Tensor] = {}
@@ -87,7 +83,7 @@ class DetrTrainer(Trainer):
             train_dataset=train_dataset,
             eval_dataset=eval_dataset,
             data_collator=data_collator,
-            compute_metrics=self._add_to_evaluation if evaluator is not None else None,
+            compute_metrics=self._add_to_evaluation,
             **kwargs,
         )
         if self.is_fsdp_enabled or self.is_deepspeed_enabled:
@@ -208,11 +204,15 @@ class DetrTrainer(Trainer):
 
     # Evaluation, of the averaged weights
 
-    def evaluation_loop(self, *args, **kwargs):
-        if self.evaluator is not None:
-            self.evaluator.reset()
+    def evaluation_loop(self, dataloader, *args, **kwargs):
+        index = dataloader.dataset.index
+        if self.evaluator is None or self.evaluator.index is not index:
+            self.evaluator = CocoEvaluator(
+                index, max_detections=self.args.max_detections, backend=self.args.eval_backend
+            )
+        self.evaluator.reset()
         with self.ema.applied() if self.ema is not None else nullcontext():
-            return super().evaluation_loop(*args, **kwargs)
+            return super().evaluation_loop(dataloader, *args, **kwargs)
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
         """Detections ``(B, top_k, 6)`` and image numbers ``(B,)``: fixed shapes, which gather without padding."""

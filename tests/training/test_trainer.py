@@ -8,9 +8,11 @@ import torch
 from PIL import Image
 from transformers import TrainerCallback
 
+from hf_detr.data.coco import load_coco
 from hf_detr.errors import TrainingError
+from hf_detr.evaluation.coco import CocoEvaluator
 from hf_detr.training.checkpoints import find_checkpoints, last_complete_checkpoint
-from tests.synthetic import make_coco
+from tests.synthetic import annotation_file, images_folder, make_coco
 from tests.tiny import IMAGE_SIZE_HW, tiny_model
 from tests.training.runs import losses, make_trainer
 
@@ -40,7 +42,7 @@ def test_eight_pictures_are_learnt(tmp_path, data):
     assert trainer.last_evaluation["per_class"]
 
 
-def test_the_best_checkpoint_by_ap_is_what_remains(tmp_path, data):
+def test_the_best_checkpoint_by_ap_is_what_remains(tmp_path, data, monkeypatch):
     trainer = make_trainer(
         tmp_path,
         data=data,
@@ -51,8 +53,8 @@ def test_the_best_checkpoint_by_ap_is_what_remains(tmp_path, data):
         save_total_limit=1,
     )
     aps = iter([0.1, 0.4, 0.2, 0.3])
-    compute = trainer.evaluator.compute
-    trainer.evaluator.compute = lambda: compute() | {"AP": next(aps)}
+    compute = CocoEvaluator.compute
+    monkeypatch.setattr(CocoEvaluator, "compute", lambda self: compute(self) | {"AP": next(aps)})
     trainer.train()
     run = tmp_path / "run"
     assert trainer.state.best_model_checkpoint == str(run / "checkpoint-4")
@@ -60,6 +62,17 @@ def test_the_best_checkpoint_by_ap_is_what_remains(tmp_path, data):
     saved = type(trainer.model).from_pretrained(run / "checkpoint-4").state_dict()
     for name, tensor in trainer.model.state_dict().items():
         assert torch.equal(tensor, saved[name]), name
+
+
+def test_another_split_is_scored_against_its_own_annotations(tmp_path, data):
+    other = make_coco(tmp_path / "other", images=3, size_hw=IMAGE_SIZE_HW, splits=("train",), seed=5)
+    trainer = make_trainer(tmp_path, data=data)
+    trainer.evaluate()
+    assert trainer.last_evaluation["images"] == 8
+    trainer.evaluate(load_coco(images_folder(other), annotation_file(other)))
+    assert trainer.last_evaluation["images"] == 3
+    trainer.evaluate()
+    assert trainer.last_evaluation["images"] == 8
 
 
 def test_checkpoints_hold_the_averaged_weights(tmp_path, data):
