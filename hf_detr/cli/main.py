@@ -17,9 +17,11 @@ GROUPS = {
         "train": ("hf_detr.cli.train", "train a detector from a recipe"),
         "evaluate": ("hf_detr.cli.evaluate", "the COCO numbers of a model, and a table per class"),
         "predict": ("hf_detr.cli.predict", "find objects in pictures: drawn, and as COCO JSON"),
+        "convert": ("hf_detr.cli.convert", "an official checkpoint to a folder for Transformers, and back"),
         "push": ("hf_detr.cli.push", "publish a trained model on the Hugging Face Hub"),
     },
     "Look up": {
+        "info": ("hf_detr.cli.info", "families and sizes: parameters, GFLOPs, published AP and latency"),
         "recipe": ("hf_detr.cli.recipe", "list the recipes, or show one with the source of every value"),
         "env": ("hf_detr.cli.env", "versions and devices, for a bug report"),
     },

@@ -114,7 +114,9 @@ def read_checkpoint(path: str | Path) -> Any:
             return load_file(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        reason = next((line for line in str(error).splitlines() if "global" in line.lower()), str(error))
+        reason = next((line for line in str(error).splitlines() if "Unsupported global" in line), None)
+        if reason is None:
+            raise CheckpointError(f"cannot read {path}: it is no PyTorch file, or half-downloaded.") from error
         raise CheckpointError(
             f"{path} is a pickle that needs more than tensors and plain values, so reading it would run code from it: "
             f"{reason.strip()}\nAsk its authors for a safetensors file, or save torch.load(...)['model'] again where "
