@@ -20,6 +20,13 @@ def freeze_backbone(model: nn.Module) -> None:
             parameter.requires_grad_(False)
 
 
+def freeze_stem(model: nn.Module) -> None:
+    """Keep the first layers of a convolutional backbone as they are, as the authors do where batch norms are frozen."""
+    for name, parameter in model.named_parameters():
+        if is_backbone(name) and ".embedder." in name:
+            parameter.requires_grad_(False)
+
+
 def freeze_constants(model: nn.Module) -> None:
     """Freeze what the model's constructor freezes; ``from_pretrained`` makes every parameter trainable again."""
     for name, parameter in model.named_parameters():

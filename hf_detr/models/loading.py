@@ -24,6 +24,7 @@ from hf_detr.models.families import (
     override_config,
     recognise_variant,
 )
+from hf_detr.models.freeze import freeze_stem
 from hf_detr.models.initialization import initialise_like_paper
 from hf_detr.models.labels import OBJECTS365_OF_COCO
 from hf_detr.models.variants import ARCHITECTURES, FAMILIES
@@ -116,6 +117,8 @@ def load_for_finetuning(
     rows = match_classes(pretrained.config.id2label, config.id2label, class_map or ())
     report = carry_weights(model, pretrained.state_dict(), rows)
     logger.info("%s", report.describe(str(model_name_or_path), pretrained.config.id2label, config.id2label, rows))
+    if variant is not None and config.freeze_backbone_batch_norms:
+        freeze_stem(model)
     use_paper_denoising(model)
     return model, processor
 
@@ -241,6 +244,18 @@ def carry_weights(model: PreTrainedModel, source: Mapping[str, Tensor], rows: Ma
     return report
 
 
+@contextmanager
+def no_progress_bars() -> Iterator[None]:
+    """Silence Transformers' bars, which it shows for every local file it reads or writes, within the block."""
+    shown = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers_logging.enable_progress_bar()
+
+
 def _overrides(config_overrides: Mapping[str, Any] | None, num_queries: int | None) -> dict[str, Any]:
     overrides = dict(config_overrides or {})
     if num_queries is not None:
@@ -270,8 +285,9 @@ def _load(model_name_or_path: str | os.PathLike, revision: str, *, complete: boo
         )
     model_class = load_class(ARCHITECTURES[config.model_type].model_class)
     try:
-        processor = AutoImageProcessor.from_pretrained(source, revision=revision)
-        model, loading = model_class.from_pretrained(source, revision=revision, output_loading_info=True)
+        with no_progress_bars() if Path(source).exists() else nullcontext():
+            processor = AutoImageProcessor.from_pretrained(source, revision=revision)
+            model, loading = model_class.from_pretrained(source, revision=revision, output_loading_info=True)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise _unreadable(source, "its weights or image processor", error) from error
     missing = sorted(loading["missing_keys"])

@@ -81,6 +81,16 @@ def test_a_converted_model_computes_the_papers_loss(nano):
     assert {"loss_vfl", "loss_fgl", "loss_vfl_pre", "loss_bbox_dn_pre"} <= outputs.loss_dict.keys()
 
 
+@pytest.mark.parametrize(("size", "frozen"), [("r18", False), ("r50m", True)])
+def test_stem_and_batch_norms_are_frozen_where_the_authors_do_so(size, frozen):
+    state = {name: torch.zeros(t.shape) for name, t in official_state_dict("rt_detr_v2", size).items()}
+    model, _ = convert_state_dict(state, "rt_detr_v2", size)
+    trainable = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert any(".embedder." in name for name in trainable) is not frozen
+    assert any("backbone" in name and "normalization" in name for name in trainable) is not frozen
+    assert any("backbone.model.encoder" in name for name in trainable)
+
+
 def test_missing_and_unknown_tensors_are_reported(nano, caplog):
     state = dict(nano)
     del state["decoder.enc_output.proj.weight"]

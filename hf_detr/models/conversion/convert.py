@@ -25,6 +25,7 @@ from hf_detr.models.conversion import d_fine, deimv2, rt_detr_v2
 from hf_detr.models.conversion.names import NameMap
 from hf_detr.models.denoising import use_paper_denoising
 from hf_detr.models.families import build_config, find_variant, load_class, recognise_variant
+from hf_detr.models.freeze import freeze_stem
 from hf_detr.models.initialization import initialise_like_paper
 from hf_detr.models.labels import default_labels
 from hf_detr.models.variants import ARCHITECTURES, FAMILIES
@@ -99,6 +100,8 @@ def convert_state_dict(
     model = load_class(ARCHITECTURES[config.model_type].model_class)(config)
     initialise_like_paper(model)
     report = _load(model, state, family, size, name)
+    if config.freeze_backbone_batch_norms:
+        freeze_stem(model)
     use_paper_denoising(model)
     logger.log(logging.WARNING if report.missing else logging.INFO, "%s", report.describe())
     return model.eval(), report
