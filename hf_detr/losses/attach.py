@@ -112,26 +112,30 @@ def stack_outputs(
         corner_logits = corner_logits[:, -1:] if has_corners else None
     refined = slice(len(pre), len(pre) + len(layer_suffixes))
 
-    def stack(queries: slice, suffixes: tuple[str, ...]) -> OutputStack:
+    num_denoising = denoising_meta_values["dn_num_split"][0] if denoising_meta_values is not None else 0
+    sizes = [num_denoising, logits.shape[2] - num_denoising]
+    logits, boxes_cxcywh = logits.split(sizes, 2), boxes_cxcywh.split(sizes, 2)
+    if has_corners:
+        corner_logits, reference_cxcywh = corner_logits.split(sizes, 2), reference_cxcywh.split(sizes, 1)
+
+    def stack(part: int, suffixes: tuple[str, ...]) -> OutputStack:
         return OutputStack(
             suffixes,
-            logits[:, :, queries],
-            boxes_cxcywh[:, :, queries],
+            logits[part],
+            boxes_cxcywh[part],
             refined,
-            corner_logits[:, :, queries] if has_corners else None,
-            reference_cxcywh[:, queries] if has_corners else None,
+            corner_logits[part] if has_corners else None,
+            reference_cxcywh[part] if has_corners else None,
         )
 
-    suffixes = (*pre, *(f"_aux{suffix}" for suffix in layer_suffixes[:-1]), "")
-    num_denoising = denoising_meta_values["dn_num_split"][0] if denoising_meta_values is not None else 0
-    outputs = stack(slice(num_denoising, None), suffixes)
+    outputs = stack(1, (*pre, *(f"_aux{suffix}" for suffix in layer_suffixes[:-1]), ""))
     if not options.auxiliary_outputs:
         return outputs, None
     if encoder_logits is not None:
         outputs = _with_encoder(outputs, encoder_logits, encoder_boxes_cxcywh)
     if denoising_meta_values is None:
         return outputs, None
-    known = stack(slice(0, num_denoising), tuple(f"_dn{suffix}" for suffix in (*pre, *layer_suffixes)))
+    known = stack(0, tuple(f"_dn{suffix}" for suffix in (*pre, *layer_suffixes)))
     return outputs, (known, _known_pairs(denoising_meta_values))
 
 

@@ -262,8 +262,8 @@ def classification_sum(
 ) -> Tensor:
     """Classification loss of each output, summed over images, queries and classes, ``(K,)``.
 
-    With x a logit, p its sigmoid (no gradient flows into weights), q the IoU of a matched query and t whether the
-    query is matched to an object of the class:
+    With x a logit, p its sigmoid (no gradient flows into weights), q the IoU of a matched query, t whether the query
+    is matched to an object of the class, and BCE(x, s) the binary cross-entropy with target s:
 
     - ``vfl`` (https://huggingface.co/papers/2008.13367): BCE(x, q t) * (alpha p^gamma (1 - t) + q t)
     - ``mal`` (https://huggingface.co/papers/2412.04234): BCE(x, q^gamma t) * (alpha p^gamma (1 - t) + t)
@@ -279,25 +279,24 @@ def classification_sum(
         alpha: None is no factor.
         gamma: exponent.
     """
-    matched = (*pairs.index(), class_ids)
-    score = torch.zeros_like(logits)
-    if kind == "focal":
-        score[matched] = 1
-        p = logits.sigmoid()
-        weight = (score - p).abs() ** gamma
-        if alpha is not None:
-            weight = weight * (alpha * score + (1 - alpha) * (1 - score))
-        return (F.binary_cross_entropy_with_logits(logits, score, reduction="none") * weight).sum((0, 2, 3))
-    weight = logits.detach().sigmoid().pow_(gamma)
-    if alpha is not None:
-        weight *= alpha
-    if kind == "vfl":
-        score[matched] = iou
-        weight[matched] = iou
-    else:
-        score[matched] = iou**gamma
-        weight[matched] = 1
-    return F.binary_cross_entropy_with_logits(logits, score, weight, reduction="none").sum((0, 2, 3))
+    focal = kind == "focal"
+
+    def negative(x: Tensor) -> Tensor:
+        p = x.sigmoid() if focal else x.detach().sigmoid()
+        return F.softplus(x) * p**gamma
+
+    matched = logits[(*pairs.index(), class_ids)]
+    match kind:
+        case "vfl":
+            positive = iou * (F.softplus(matched) - iou * matched)
+        case "mal":
+            positive = F.softplus(matched) - iou**gamma * matched
+        case "focal":
+            positive = F.softplus(-matched) * (1 - matched.sigmoid()) ** gamma * (1.0 if alpha is None else alpha)
+    negative_weight = 1.0 if alpha is None else (1 - alpha if focal else alpha)
+    # All entries as negatives, then the few positive ones put right: no tensor of targets is built.
+    negatives = negative(logits).sum((0, 2, 3)) - negative(matched).sum(1)
+    return positive.sum(1) + negative_weight * negatives
 
 
 def iou_of_pairs(boxes_cxcywh: Tensor, targets: Targets, pairs: MatchedPairs) -> Tensor:
