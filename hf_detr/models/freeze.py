@@ -21,7 +21,7 @@ def freeze_backbone(model: nn.Module) -> None:
 
 
 def freeze_stem(model: nn.Module) -> None:
-    """Keep the first layers of a convolutional backbone as they are, as the authors do where batch norms are frozen."""
+    """Keep the first layers of a convolutional backbone, as the authors do where batch norms are frozen."""
     for name, parameter in model.named_parameters():
         if is_backbone(name) and ".embedder." in name:
             parameter.requires_grad_(False)

@@ -3,7 +3,8 @@
 import logging
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoConfig, AutoImageProcessor, PreTrainedModel
 from transformers.image_utils import SizeDict
+from transformers.utils import logging as transformers_logging
 
 from hf_detr.errors import CheckpointError, did_you_mean
 from hf_detr.models.denoising import use_paper_denoising
@@ -47,6 +49,9 @@ def load_from_scratch(
 ):
     """A model with the random weights the paper starts from, and its image processor.
 
+    The backbone is random too, so that its batch norms train in every size; the authors freeze those of a few, which
+    start from pretrained backbones.
+
     Args:
         family: such as ``"d_fine"``, see `hf_detr.models.families.FAMILIES`.
         size: such as ``"s"``.
@@ -59,7 +64,8 @@ def load_from_scratch(
         RecipeError: unknown family, size or configuration field.
         CheckpointError: an image size the model cannot take, or more queries than the image has anchors.
     """
-    config = build_config(family, size, id2label=id2label, **_overrides(config_overrides, num_queries))
+    overrides = {"freeze_backbone_batch_norms": False, **_overrides(config_overrides, num_queries)}
+    config = build_config(family, size, id2label=id2label, **overrides)
     processor = build_processor(config, image_size_hw)
     model = load_class(ARCHITECTURES[config.model_type].model_class)(config)
     initialise_like_paper(model)
@@ -102,11 +108,9 @@ def load_for_finetuning(
     if getattr(pretrained.config, "teacher_dim", None) is not None:
         overrides = {"teacher_dim": None, **overrides}  # without a teacher the projector would get no gradient
     variant = recognise_variant(pretrained.config)
-    if variant is not None:
+    if variant is not None and not _freezes_batch_norms(*variant):
         # Converted checkpoints on the Hub all say True, whatever the authors trained with.
-        values = FAMILIES[variant[0]][variant[1]].values
-        frozen = values.get("freeze_backbone_batch_norms", False)
-        overrides = {"freeze_backbone_batch_norms": frozen, **overrides}
+        overrides = {"freeze_backbone_batch_norms": False, **overrides}
     config = override_config(pretrained.config, overrides, id2label=id2label)
     image_size_hw = image_size_hw or (processor.size.height, processor.size.width)
     check_image_size(config, image_size_hw)
@@ -254,6 +258,10 @@ def no_progress_bars() -> Iterator[None]:
     finally:
         if shown:
             transformers_logging.enable_progress_bar()
+
+
+def _freezes_batch_norms(family: str, size: str) -> bool:
+    return FAMILIES[family][size].values.get("freeze_backbone_batch_norms", False)
 
 
 def _overrides(config_overrides: Mapping[str, Any] | None, num_queries: int | None) -> dict[str, Any]:

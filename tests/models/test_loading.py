@@ -41,6 +41,18 @@ def test_from_scratch_reaches_backbone_and_queries():
     assert model.class_embed[0].bias.item() == pytest.approx(PRIOR_BIAS)
 
 
+def test_a_random_backbone_trains_its_batch_norms_and_a_pretrained_one_keeps_its_own_way(tmp_path):
+    kwargs = {"image_size_hw": (64, 64), "num_queries": 20}
+    model, processor = load_from_scratch("rt_detr_v2", "r50", id2label={0: "a"}, **kwargs)
+    assert not model.config.freeze_backbone_batch_norms
+    small = {"backbone_config": {"depths": [1, 1, 1, 1]}, "freeze_backbone_batch_norms": True}
+    model, processor = load_from_scratch("rt_detr_v2", "r18", id2label={0: "a"}, config_overrides=small, **kwargs)
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    model, _ = load_for_finetuning(tmp_path, id2label={0: "a"})
+    assert model.config.freeze_backbone_batch_norms  # of no published size: as the checkpoint says
+
+
 def test_from_scratch_refuses_more_queries_than_anchors():
     with pytest.raises(CheckpointError, match="largest num_queries that works is 20"):
         load_from_scratch("d_fine", "n", id2label={0: "a"}, image_size_hw=(64, 64))
