@@ -53,11 +53,8 @@ def with_saved_recipe(argv: list[str]) -> list[str]:
 def train(recipe: "Recipe") -> int:
     """Train, evaluate, save and, if asked, publish. Returns the exit code."""
     from transformers import set_seed
-    from transformers.utils.logging import disable_progress_bar
 
     from hf_detr.training.trainer import DetrTrainer
-
-    disable_progress_bar()  # a bar for each file that is loaded or saved would bury ours
 
     args, hub = training_arguments(recipe)
     is_main = args.process_index == 0

@@ -120,6 +120,6 @@ def comparison_grid(
         true_labels = [names[class_id] for class_id in class_ids]
         panels.append(draw_boxes(picture, boxes_xyxy, true_labels, class_ids, longer_side=_CELL_SIDE))
         panels.append(draw_boxes(picture, rows[:, 2:], labels, rows[:, 1].astype(np.int64), longer_side=_CELL_SIDE))
-        titles.append(f"truth: {len(class_ids)} – {Path(dataset.index.file_names[image]).name}, {why}")
+        titles.append(f"truth: {len(class_ids)}, {Path(dataset.index.file_names[image]).name}, {why}")
         titles.append(f"above {threshold:.2f}: {hits} found, {len(class_ids) - hits} missed, {len(rows) - hits} false")
     return image_grid(panels, columns=4, titles=titles, cell_side=_CELL_SIDE)

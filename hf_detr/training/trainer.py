@@ -22,6 +22,7 @@ from hf_detr.losses.attach import attach_criterion
 from hf_detr.models.decoding import decode_detections, prepare_pixels
 from hf_detr.models.denoising import use_paper_denoising
 from hf_detr.models.freeze import freeze_backbone, freeze_constants
+from hf_detr.models.loading import no_progress_bars
 from hf_detr.training import checkpoints
 from hf_detr.training.arguments import DetrTrainingArguments
 from hf_detr.training.callbacks import EmaCallback, InterruptCallback, ProgressBar
@@ -241,7 +242,7 @@ class DetrTrainer(Trainer):
     # Checkpoints: model.safetensors holds the averaged weights, training_weights.safetensors those being trained
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        with self.ema.applied() if self.ema is not None else nullcontext():
+        with no_progress_bars(), self.ema.applied() if self.ema is not None else nullcontext():
             super().save_model(output_dir, _internal_call)
 
     def _save_checkpoint(self, model, trial) -> None:
@@ -298,7 +299,8 @@ class DetrTrainer(Trainer):
     def _load_averaged_weights(self, checkpoint: str) -> None:
         # Through from_pretrained: save_pretrained writes some names of an older layout, which the stock code, loading
         # the file as it is, would drop with no more than a log line.
-        saved = type(self.model).from_pretrained(checkpoint)
+        with no_progress_bars():
+            saved = type(self.model).from_pretrained(checkpoint)
         self.model.load_state_dict(saved.state_dict())
         if self.ema is not None:
             self.ema.reset()
