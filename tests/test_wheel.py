@@ -42,7 +42,7 @@ def test_recipes_and_templates_are_in_the_wheel(wheel):
     recipes = {f"hf_detr/configs/{path.relative_to(ROOT / 'configs')}" for path in (ROOT / "configs").rglob("*.yaml")}
     assert recipes
     assert recipes <= names
-    assert "hf_detr/model_card_template.md" in names
+    assert "hf_detr/hub/model_card_template.md" in names
     assert not any(name.startswith(("tests", "benchmarks", "scripts")) for name in names)
 
 

@@ -2,7 +2,8 @@
 
 import argparse
 
-from hf_detr.hub import check_login, published_files, push_folder, write_model_card
+from hf_detr.hub.card import write_model_card
+from hf_detr.hub.publish import check_login, published_files, push_folder
 
 _DESCRIPTION = """\
 Publish a trained model on the Hugging Face Hub, privately unless you say --public: the model and its image processor,

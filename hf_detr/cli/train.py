@@ -60,7 +60,7 @@ def train(recipe: "Recipe") -> int:
     is_main = args.process_index == 0
     checkpoint = checkpoint_to_resume(args)
     if hub["push_to_hub"] and is_main:
-        from hf_detr.hub import check_login
+        from hf_detr.hub.publish import check_login
 
         hub["hub_model_id"] = check_login(
             hub["hub_model_id"] or Path(args.output_dir).name, token=hub["hub_token"], private=hub["hub_private_repo"]
@@ -354,7 +354,8 @@ def describe_run(recipe: "Recipe", trainer: Any, checkpoint: Path | None) -> str
 def finish(recipe: "Recipe", trainer: Any, seconds: float, hub: dict[str, Any]) -> None:
     """Evaluate what was saved, as `hf-detr evaluate` does, write the model card, and publish if asked."""
     from hf_detr.evaluation.report import evaluate_to_folder, render_metrics
-    from hf_detr.hub import push_folder, write_model_card, write_run_facts
+    from hf_detr.hub.card import write_model_card, write_run_facts
+    from hf_detr.hub.publish import push_folder
     from hf_detr.inference.detector import Detector
 
     args, run = trainer.args, Path(trainer.args.output_dir)
@@ -382,7 +383,7 @@ def finish(recipe: "Recipe", trainer: Any, seconds: float, hub: dict[str, Any]) 
 def run_facts(recipe: "Recipe", trainer: Any, seconds: float):
     """What the model card tells about the run."""
     from hf_detr.cli.env import environment
-    from hf_detr.hub import RunFacts
+    from hf_detr.hub.card import RunFacts
 
     versions = environment()
     args = trainer.args

@@ -12,7 +12,7 @@ import yaml
 
 from hf_detr.cli.main import main
 from tests.fake_hub import FakeHub, Repository, serve_hub
-from tests.test_hub import METRICS, RECIPE, make_trained
+from tests.hub.test_card import METRICS, RECIPE, make_trained
 
 
 @pytest.fixture(scope="module")

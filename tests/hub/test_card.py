@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hf_detr import hub
 from hf_detr.errors import CheckpointError
+from hf_detr.hub import card as cards
+from hf_detr.hub import publish
 
 METRICS = {
     "AP": 0.6123456,
@@ -24,7 +25,7 @@ METRICS = {
         {"class": "a|b_c", "objects": 40, "AP": 0.7, "AP50": None},
     ],
 }
-FACTS = hub.RunFacts(
+FACTS = cards.RunFacts(
     dataset="digits",
     splits={"train": {"images": 1200, "objects": 3600}, "test": {"images": 120, "objects": 300}},
     training={"epochs": 6, "minutes": 7.5},
@@ -51,7 +52,7 @@ def make_trained(folder: Path) -> Path:
     (folder / "metrics.json").write_text(json.dumps(METRICS))
     (folder / "recipe.yaml").write_text(yaml.safe_dump(RECIPE))
     (folder / "predictions.png").write_bytes(b"picture")
-    hub.write_run_facts(folder, FACTS)
+    cards.write_run_facts(folder, FACTS)
     (folder / "training_args.bin").write_bytes(b"ours")
     (folder / "checkpoint-10").mkdir()
     (folder / "checkpoint-10" / "model.safetensors").write_bytes(b"older weights")
@@ -63,7 +64,7 @@ def _metadata(card: str) -> dict:
 
 
 def test_card_metadata_is_what_the_hub_reads(trained: Path) -> None:
-    metadata = _metadata(hub.model_card(trained, "me/digits-detector", license_id="mit"))
+    metadata = _metadata(cards.model_card(trained, "me/digits-detector", license_id="mit"))
     assert metadata["library_name"] == "transformers"
     assert metadata["pipeline_tag"] == "object-detection"
     assert metadata["license"] == "mit"
@@ -77,7 +78,7 @@ def test_card_metadata_is_what_the_hub_reads(trained: Path) -> None:
 
 
 def test_card_tells_results_data_use_and_training(trained: Path) -> None:
-    card = hub.model_card(trained, "me/digits-detector")
+    card = cards.model_card(trained, "me/digits-detector")
     assert "# digits-detector\n" in card
     assert "It finds 2 classes: *seven*, *a\\|b\\_c*." in card  # by class id, and without Markdown of their own
     assert "| AP, at IoU 0.50 to 0.95 | 0.612 |" in card
@@ -94,7 +95,7 @@ def test_card_tells_results_data_use_and_training(trained: Path) -> None:
 
 
 def test_python_in_the_card_is_python(trained: Path) -> None:
-    blocks = hub.model_card(trained, "me/x").split("```python\n")[1:]
+    blocks = cards.model_card(trained, "me/x").split("```python\n")[1:]
     assert len(blocks) == 2
     for block in blocks:
         compile(block.split("```")[0], "card", "exec")
@@ -103,7 +104,7 @@ def test_python_in_the_card_is_python(trained: Path) -> None:
 def test_card_of_a_bare_model_leaves_out_what_is_unknown(trained: Path) -> None:
     for name in ("metrics.json", "recipe.yaml", "run.json", "predictions.png"):
         (trained / name).unlink()
-    card = hub.model_card(trained)
+    card = cards.model_card(trained)
     for absent in ("## Results", "## Data", "## Training", "![", "base_model", "model-index", "$"):
         assert absent not in card
     assert f'model="{trained.as_posix()}"' in card
@@ -112,24 +113,24 @@ def test_card_of_a_bare_model_leaves_out_what_is_unknown(trained: Path) -> None:
 def test_card_does_not_name_a_local_folder_as_base_model(trained: Path) -> None:
     for start in (str(trained), "../other", None):
         (trained / "recipe.yaml").write_text(yaml.safe_dump({"model": {"model_name_or_path": start}}))
-        assert "base_model" not in _metadata(hub.model_card(trained))
+        assert "base_model" not in _metadata(cards.model_card(trained))
 
 
 def test_a_card_of_ours_is_renewed_and_an_edited_one_kept(trained: Path, caplog: pytest.LogCaptureFixture) -> None:
-    card = hub.write_model_card(trained)
+    card = cards.write_model_card(trained)
     assert f'model="{trained.as_posix()}"' in card.read_text()
-    hub.write_model_card(trained, "me/x")
+    cards.write_model_card(trained, "me/x")
     assert 'model="me/x"' in card.read_text()
     edited = card.read_text().replace("# x", "# My detector")
     card.write_text(edited)
     with caplog.at_level("INFO", logger="hf_detr"):
-        hub.write_model_card(trained, "me/y")
+        cards.write_model_card(trained, "me/y")
     assert card.read_text() == edited
     assert "delete it to have it written anew" in caplog.text
 
 
 def test_checkpoints_and_training_state_stay_at_home(trained: Path) -> None:
-    assert [path.name for path in hub.published_files(trained)] == [
+    assert [path.name for path in publish.published_files(trained)] == [
         "config.json",
         "metrics.json",
         "model.safetensors",
@@ -142,15 +143,15 @@ def test_checkpoints_and_training_state_stay_at_home(trained: Path) -> None:
 
 def test_a_folder_without_a_complete_model_is_refused(trained: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no such folder"):
-        hub.published_files(tmp_path / "nowhere")
+        publish.published_files(tmp_path / "nowhere")
     (trained / "model.safetensors").unlink()
     with pytest.raises(
         CheckpointError, match=r"model\.safetensors missing\. Its newest checkpoint is .*checkpoint-10"
     ):
-        hub.published_files(trained)
+        publish.published_files(trained)
 
 
 def test_damaged_metrics_are_named(trained: Path) -> None:
     (trained / "metrics.json").write_text('{"AP": ')
     with pytest.raises(CheckpointError, match=r"metrics\.json: is not JSON"):
-        hub.model_card(trained)
+        cards.model_card(trained)
