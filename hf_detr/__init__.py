@@ -10,6 +10,8 @@ __version__ = "0.1.0"
 # Public names and where they live. They load on first use, so that `hf-detr --help` does not wait for torch.
 _MODULE_OF = {
     "CocoEvaluator": "hf_detr.evaluation.coco",
+    "DeimConfig": "hf_detr.models.rt_detr_v4.configuration_rt_detr_v4",
+    "DeimForObjectDetection": "hf_detr.models.rt_detr_v4.modeling_rt_detr_v4",
     "DetectionCollator": "hf_detr.data.collate",
     "DetectionDataset": "hf_detr.data.dataset",
     "Detections": "hf_detr.inference.detections",
@@ -17,11 +19,14 @@ _MODULE_OF = {
     "DetrTrainer": "hf_detr.training.trainer",
     "DetrTrainingArguments": "hf_detr.training.arguments",
     "ModelEma": "hf_detr.training.ema",
+    "RTDetrV4Config": "hf_detr.models.rt_detr_v4.configuration_rt_detr_v4",
+    "RTDetrV4ForObjectDetection": "hf_detr.models.rt_detr_v4.modeling_rt_detr_v4",
     "attach_criterion": "hf_detr.losses.attach",
     "build_augmentation": "hf_detr.data.augment",
     "check_dataset": "hf_detr.data.checks",
     "convert_checkpoint": "hf_detr.conversion",
     "load_coco": "hf_detr.data.coco",
+    "load_detector": "hf_detr.models.loading",
     "load_for_finetuning": "hf_detr.models.loading",
     "load_from_scratch": "hf_detr.models.loading",
     "load_recipe": "hf_detr.recipes",

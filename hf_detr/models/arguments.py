@@ -15,8 +15,13 @@ class ModelArguments:
     from_scratch: bool = field(
         default=False, metadata={"help": "Start from random weights instead of `model_name_or_path`."}
     )
-    family: str = field(default="d_fine", metadata={"help": "Model family, when training from scratch: d_fine."})
-    size: str = field(default="s", metadata={"help": "Size within the family, when training from scratch: n s m l x."})
+    family: str = field(
+        default="d_fine",
+        metadata={"help": "Family of a model from scratch: d_fine, deim, rt_detr_v2, rt_detr_v4 or deimv2."},
+    )
+    size: str = field(
+        default="s", metadata={"help": "Size within the family, such as n s m l x; `hf-detr info` lists them."}
+    )
     num_queries: int | None = field(
         default=None, metadata={"help": "Most objects found in one image. Default: the model's own, 300."}
     )

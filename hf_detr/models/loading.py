@@ -289,7 +289,7 @@ def _load(model_name_or_path: str | os.PathLike, revision: str, *, complete: boo
     if config.model_type not in ARCHITECTURES:
         raise CheckpointError(
             f"{source} is a model of type {config.model_type!r}, which hf_detr cannot train or run. Supported types: "
-            f"{', '.join(ARCHITECTURES)}."
+            f"{', '.join(ARCHITECTURES)}. `hf-detr convert` makes them from official checkpoints."
         )
     model_class = load_class(ARCHITECTURES[config.model_type].model_class)
     try:
