@@ -1,0 +1,64 @@
+"""The notebooks run from top to bottom, on little data, and show what they promise."""
+
+import os
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+FINETUNE = NOTEBOOKS / "01_finetune_your_data.ipynb"
+
+
+def run_fast(path: Path, folder: Path) -> nbformat.NotebookNode:
+    """The notebook executed in ``folder`` with FAST=1; raises where a cell does."""
+    notebook = nbformat.read(path, as_version=4)
+    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(folder)}}).execute()
+    return notebook
+
+
+@pytest.fixture(scope="module")
+def finetune(tmp_path_factory: pytest.TempPathFactory) -> nbformat.NotebookNode:
+    root = str(NOTEBOOKS.parent)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FAST", "1")
+        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH")))))
+        return run_fast(FINETUNE, tmp_path_factory.mktemp("notebook"))
+
+
+def outputs_of(notebook: nbformat.NotebookNode, code: str) -> list[nbformat.NotebookNode]:
+    """What the cell with this code shows."""
+    (cell,) = (cell for cell in notebook.cells if cell.cell_type == "code" and code in cell.source)
+    return cell.outputs
+
+
+def printed(outputs: list[nbformat.NotebookNode]) -> str:
+    return "".join(output.text for output in outputs if output.output_type == "stream" and output.name == "stdout")
+
+
+@pytest.mark.parametrize(
+    "code", ["preview_grid(splits", "image_grid([drawn", '"predictions.png")', "Image.fromarray(draw_boxes"]
+)
+def test_pictures_are_shown(finetune: nbformat.NotebookNode, code: str) -> None:
+    assert any("image/png" in output.get("data", {}) for output in outputs_of(finetune, code))
+
+
+def test_the_doctor_and_the_coco_numbers_are_printed(finetune: nbformat.NotebookNode) -> None:
+    assert "Ready to train" in printed(outputs_of(finetune, "report.render()"))
+    table = printed(outputs_of(finetune, "render_metrics(metrics)"))
+    assert re.search(r"^ *AP +\S", table, re.MULTILINE)
+    assert re.search(r"^class +objects +AP +AP50", table, re.MULTILINE)
+
+
+def test_the_folder_holds_a_transformers_model(finetune: nbformat.NotebookNode) -> None:
+    (output,) = outputs_of(finetune, "trainer.save_model()")
+    names = output.data["text/plain"]
+    assert all(name in names for name in ("config.json", "model.safetensors", "preprocessor_config.json"))
+
+
+def test_notebooks_are_committed_without_outputs() -> None:
+    for path in NOTEBOOKS.glob("*.ipynb"):
+        cells = nbformat.read(path, as_version=4).cells
+        assert not any(cell.get("outputs") or cell.get("execution_count") for cell in cells), path.name
