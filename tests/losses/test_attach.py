@@ -61,17 +61,42 @@ def test_the_loss_is_computed_in_float32_inside_autocast(model):
     assert outputs.loss.isfinite()
 
 
-def test_terms_have_the_papers_names():
+@pytest.mark.parametrize(
+    ("family", "classification", "has_corner_losses"),
+    [
+        ("d_fine", "vfl", True),
+        ("deim", "mal", True),
+        ("rt_detr_v2", "vfl", False),
+        ("deim_r18", "mal", False),
+        ("deimv2", "mal", True),
+        ("deimv2_atto", "mal", False),
+    ],
+)
+def test_terms_have_the_papers_names(family, classification, has_corner_losses):
     torch.manual_seed(0)
-    model = tiny_model("d_fine")
+    model = tiny_model(family)
     attach_criterion(model)
     outputs = model(pixel_values=torch.rand(PIXELS), labels=labels_of(3, 1))
-    terms = {"loss_vfl", "loss_bbox", "loss_giou"}
-    expected = {
-        term + suffix for term in terms for suffix in ("", "_aux_0", "_pre", "_enc_0", "_dn_0", "_dn_1", "_dn_pre")
-    }
-    expected |= {"loss_fgl", "loss_fgl_aux_0", "loss_ddf_aux_0", "loss_fgl_dn_0", "loss_fgl_dn_1", "loss_ddf_dn_0"}
+    layers = model.config.decoder_layers
+    decoder = ["", *(f"_aux_{i}" for i in range(layers - 1))]
+    denoising = [f"_dn_{i}" for i in range(layers)]
+    pre = ["_pre", "_dn_pre"] if "rt_detr_v2" not in model.config.model_type else []
+    terms = (f"loss_{classification}", "loss_bbox", "loss_giou")
+    expected = {term + suffix for term in terms for suffix in (*decoder, *denoising, *pre, "_enc_0")}
+    if has_corner_losses:
+        expected |= {f"loss_fgl{suffix}" for suffix in (*decoder, *denoising)}
+        expected |= {f"loss_ddf{suffix}" for suffix in (*decoder[1:], *denoising[:-1])}
     assert outputs.loss_dict.keys() == expected
+
+
+def test_rt_detr_boxes_also_train_the_layer_before():
+    torch.manual_seed(0)
+    model = tiny_model("rt_detr_v2", num_denoising=0)
+    attach_criterion(model)
+    losses = model(pixel_values=torch.rand(PIXELS), labels=labels_of(3, 1)).loss_dict
+    first_head = model.model.decoder.bbox_embed[0].layers[-1].weight
+    (gradient,) = torch.autograd.grad(losses["loss_bbox"], first_head)
+    assert gradient.abs().sum() > 0
 
 
 def test_the_criterion_is_a_function_that_copies_of_the_model_keep():
