@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from hf_detr.errors import CheckpointError
 from hf_detr.evaluation.coco import CocoEvaluator
+from hf_detr.models.decoding import EVALUATED_DETECTIONS
 from hf_detr.models.loading import match_classes
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def evaluate_detector(
         What `CocoEvaluator.compute` returns.
     """
     evaluator.reset()
+    at_least = max(EVALUATED_DETECTIONS, evaluator.max_detections)
     loader = DataLoader(
         _Prepared(dataset, detector.prepare),
         batch_size=batch_size,
@@ -56,7 +58,7 @@ def evaluate_detector(
     )
     with tqdm(total=len(dataset), desc="evaluating", unit=" images", disable=None if progress else True) as bar:
         for prepared, sizes_hw, images in loader:
-            detections = detector.detect(prepared, sizes_hw, at_least=evaluator.max_detections).cpu().numpy()
+            detections = detector.detect(prepared, sizes_hw, at_least=at_least).cpu().numpy()
             if class_of is not None:
                 detections = rename_classes(detections, class_of)
             evaluator.update(images, detections)

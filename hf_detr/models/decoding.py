@@ -8,6 +8,10 @@ from torch import Tensor
 
 from hf_detr.boxes import cxcywh_to_xyxy
 
+# The authors' post-processors keep this many detections per image, also from models with fewer queries: a query can
+# stand for several classes. COCO's AP counts them.
+EVALUATED_DETECTIONS = 300
+
 
 def decode_detections(logits: Tensor, pred_boxes: Tensor, sizes_hw: Tensor, top_k: int) -> Tensor:
     """The best ``top_k`` pairs of query and class of each image, best first.
