@@ -32,7 +32,7 @@ def train(data: Path, out: Path, loss: str, seed: int, steps: int | None) -> Non
     from hf_detr.recipes import load_recipe
     from hf_detr.training.trainer import DetrTrainer
 
-    settings = {"data": str(data), "output_dir": str(run_folder(out, loss, seed)), "seed": seed, "eval_steps": 75}
+    settings = {"data": str(data), "output_dir": str(run_folder(out, loss, seed)), "seed": seed, "eval_steps": 100}
     settings |= {"save_strategy": "no", "load_best_model_at_end": False, "report_to": "none", "use_cpu": True}
     if steps is not None:
         settings["max_steps"] = steps
