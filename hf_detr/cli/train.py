@@ -2,7 +2,6 @@
 
 import logging
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,9 +82,7 @@ def train(recipe: "Recipe") -> int:
         Path(args.output_dir).mkdir(parents=True, exist_ok=True)
         (Path(args.output_dir) / RECIPE_FILE).write_text(recipe.to_yaml(), encoding="utf-8")
         print(describe_run(recipe, trainer, checkpoint), file=sys.stderr)
-    begin = time.monotonic()
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    seconds = time.monotonic() - begin
 
     if trainer.interrupt.interrupted:
         if is_main:
@@ -98,7 +95,7 @@ def train(recipe: "Recipe") -> int:
     trainer.save_model()
     trainer.save_state()
     if is_main:
-        finish(recipe, trainer, seconds, hub)
+        finish(recipe, trainer, hub)
     return 0
 
 
@@ -114,7 +111,7 @@ def training_arguments(recipe: "Recipe") -> "tuple[DetrTrainingArguments, dict[s
     hub = {name: values.pop(name, None) for name in _HUB_FIELDS}
     if values.get("output_dir") is None:
         data = Path(recipe.data.data or recipe.data.train_images or "data").name
-        values["output_dir"] = f"runs/{recipe.name.replace('/', '-')}-{data}"
+        values["output_dir"] = f"runs/{'-'.join(Path(recipe.name).parts[-2:])}-{data}"
     try:
         return DetrTrainingArguments(**values), hub
     except ValueError as error:
@@ -351,12 +348,13 @@ def describe_run(recipe: "Recipe", trainer: Any, checkpoint: Path | None) -> str
     return "\n".join([f"hf_detr {__version__} · {recipe.name}", *(f"  {name:<8} {text}" for name, text in rows), ""])
 
 
-def finish(recipe: "Recipe", trainer: Any, seconds: float, hub: dict[str, Any]) -> None:
+def finish(recipe: "Recipe", trainer: Any, hub: dict[str, Any]) -> None:
     """Evaluate what was saved, as `hf-detr evaluate` does, write the model card, and publish if asked."""
     from hf_detr.evaluation.report import evaluate_to_folder, render_metrics
     from hf_detr.hub.card import write_model_card, write_run_facts
     from hf_detr.hub.publish import push_folder
     from hf_detr.inference.detector import Detector
+    from hf_detr.training.facts import run_facts
 
     args, run = trainer.args, Path(trainer.args.output_dir)
     if trainer.unreadable:
@@ -373,37 +371,9 @@ def finish(recipe: "Recipe", trainer: Any, seconds: float, hub: dict[str, Any]) 
             backend=args.eval_backend,
         )
         print(f"\n{run} on {trainer.eval_dataset.index.annotations_path} (valid)\n\n{render_metrics(metrics)}\n")
-    write_run_facts(run, run_facts(recipe, trainer, seconds))
+    dataset = Path(recipe.data.data).resolve().name if recipe.data.data else ""
+    write_run_facts(run, run_facts(trainer, dataset))
     write_model_card(run, hub["hub_model_id"] if hub["push_to_hub"] else None)
     print(f"The detector is in {run}. To see it at work:\n  hf-detr predict {run} PICTURES --output_dir seen")
     if hub["push_to_hub"]:
         print(f"Published: {push_folder(run, hub['hub_model_id'], token=hub['hub_token'])}")
-
-
-def run_facts(recipe: "Recipe", trainer: Any, seconds: float):
-    """What the model card tells about the run."""
-    from hf_detr.cli.env import environment
-    from hf_detr.hub.card import RunFacts
-
-    versions = environment()
-    args = trainer.args
-    datasets = {"train": trainer.train_dataset, "valid": trainer.eval_dataset}
-    return RunFacts(
-        dataset=Path(recipe.data.data).resolve().name if recipe.data.data else "",
-        splits={
-            name: {"images": len(dataset), "objects": int(dataset.index.objects_per_image.sum())}
-            for name, dataset in datasets.items()
-            if dataset is not None
-        },
-        training={
-            "steps": trainer.state.global_step,
-            "epochs": round(trainer.state.epoch, 2),
-            "batch size": args.train_batch_size * args.gradient_accumulation_steps * args.world_size,
-            "learning rate": args.learning_rate,
-            "seed": args.seed,
-            "device": str(args.device),
-            "processes": args.world_size,
-            "minutes": round(seconds / 60, 1),
-        },
-        versions={name: versions[name] for name in ("hf_detr", "torch", "transformers", "accelerate")},
-    )

@@ -115,7 +115,7 @@ def _fitted(text: str, width: int) -> str:
 def evaluate_to_folder(
     detector: "Detector",
     dataset: "DetectionDataset",
-    output_dir: Path,
+    output_dir: str | Path,
     *,
     model_name: str,
     batch_size: int = 8,
@@ -153,7 +153,7 @@ def evaluate_to_folder(
     Raises:
         HfDetrError: no picture can be read, or the folder cannot be made.
     """
-    index = dataset.index
+    index, output_dir = dataset.index, Path(output_dir)
     evaluator = CocoEvaluator(index, max_detections=max_detections, backend=backend)
     errors = ErrorCounts(index)
     make_folder(output_dir)

@@ -174,7 +174,7 @@ def _metadata(
 
 
 def _split(metrics: dict[str, Any]) -> str | None:
-    return metrics.get("evaluation", {}).get("split")
+    return metrics.get("split")
 
 
 def _numbers(metrics: dict[str, Any]) -> dict[str, float]:

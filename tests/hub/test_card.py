@@ -19,7 +19,8 @@ METRICS = {
     "threshold": 0.41,
     "max_detections": 100,
     "images": 120,
-    "evaluation": {"split": "test", "annotations": str(Path.cwd() / "digits" / "test.json"), "backend": "hotcoco"},
+    "split": "test",
+    "annotations": str(Path.cwd() / "digits" / "test.json"),
     "per_class": [
         {"class": "seven", "objects": 10, "AP": 0.5, "AP50": 0.8},
         {"class": "a|b_c", "objects": 40, "AP": 0.7, "AP50": None},

@@ -9,7 +9,7 @@ from PIL import Image
 from transformers import TrainerCallback
 
 from hf_detr.data.coco import load_coco
-from hf_detr.errors import TrainingError
+from hf_detr.errors import HubError, TrainingError
 from hf_detr.evaluation.coco import CocoEvaluator
 from hf_detr.training.checkpoints import find_checkpoints, last_complete_checkpoint
 from tests.synthetic import annotation_file, images_folder, make_coco
@@ -222,3 +222,20 @@ def test_two_accumulated_batches_equal_one_of_twice_the_size(tmp_path, data):
     norm = math.sqrt(sum(float(g.square().sum()) for g in whole.values()))
     difference = math.sqrt(sum(float((whole[n] - parts[n]).square().sum()) for n in whole))
     assert difference < 1e-5 * norm
+
+
+def test_publishing_is_proven_possible_before_the_run(tmp_path, data):
+    # There is no network in tests; tests/docs publishes to a Hub on localhost.
+    with pytest.raises(HubError, match=r"HF_HUB_OFFLINE|hf auth login"):
+        make_trainer(tmp_path, data=data, push_to_hub=True)
+
+
+def test_the_model_card_has_the_numbers_of_the_last_evaluation(tmp_path, data):
+    trainer = make_trainer(tmp_path, data=data, max_steps=2)
+    trainer.train()
+    trainer.evaluate()
+    trainer.save_model()
+    trainer.create_model_card(dataset="rectangles")
+    card = (tmp_path / "run" / "README.md").read_text()
+    assert f"| train | 8 | {trainer.train_dataset.index.objects_per_image.sum()} |" in card
+    assert "`rectangles`" in card and "on the train split" in card and "| steps | 2 |" in card
