@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hf_detr.cli.evaluate import parse_image_size, require_positive
+from hf_detr.cli.flags import parse_image_size, require_positive
 from hf_detr.errors import DatasetError
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hf_detr.cli.evaluate import add_model_options, parse_image_size, require_positive
+from hf_detr.cli.flags import add_model_options, parse_image_size, require_positive
 from hf_detr.errors import DatasetError, HfDetrError
 
 if TYPE_CHECKING:
