@@ -1,6 +1,7 @@
 """What README and docs say is tried: their Python runs, their commands parse, what they name exists."""
 
 import argparse
+import ast
 import json
 import os
 import re
@@ -122,7 +123,7 @@ def test_commands_and_flags_in_the_prose_exist(page: Path, flags: dict[str, set[
     for code in inline_code_of(page):
         words = code.split()
         used = {word.split("=")[0] for word in words if re.match(r"--\w", word)}
-        if words[0] == "hf-detr" and len(words) > 1 and words[1].islower():
+        if words[0] == "hf-detr" and len(words) > 1 and words[1].isalpha() and words[1].islower():
             assert words[1] in flags, f"{code}: no such command"
             assert used <= flags[words[1]], f"{code}: {used - flags[words[1]]}"
         elif words[0].startswith("--"):
@@ -134,3 +135,39 @@ def test_recipes_that_are_named_exist(page: Path) -> None:
     named = re.findall(r"\b(?:d_fine|demo)/\w+", page.read_text(encoding="utf-8"))
     folders = {"demo/digits", "demo/run", "demo/evaluation"}
     assert [name for name in named if name not in recipe_names() and name not in folders] == []
+
+
+DATA_MODULES = sorted((ROOT / "hf_detr" / "data").glob("*.py"))
+CHECK_ID = re.compile(r"(?:image|category|annotation|box|file|split)\.[a-z_]+")
+
+
+def checks_in_the_code() -> dict[str, set[str]]:
+    """The id of each finding and the severities it may have; none for those that are computed beforehand."""
+    checks: dict[str, set[str]] = {}
+    calls = (node for path in DATA_MODULES for node in ast.walk(ast.parse(path.read_text())))
+    for call in (node for node in calls if isinstance(node, ast.Call)):
+        for name, severity in zip(call.args, call.args[1:], strict=False):
+            if isinstance(name, ast.Constant) and CHECK_ID.fullmatch(str(name.value)):
+                words = {node.value for node in ast.walk(severity) if isinstance(node, ast.Constant)}
+                checks.setdefault(name.value, set()).update(words & {"error", "warning", "info"})
+    return checks
+
+
+def test_the_table_of_findings_is_that_of_the_code() -> None:
+    text = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
+    table = {row[1]: set(row[2].split(", ")) for row in re.finditer(r"^\| `(\w+\.\w+)` \| ([a-z, ]+) \|", text, re.M)}
+    code = checks_in_the_code()
+    assert table.keys() == code.keys()
+    assert {name: severities for name, severities in code.items() if severities and severities != table[name]} == {}
+
+
+def test_messages_in_troubleshooting_are_ours() -> None:
+    text = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    cells = re.findall(r"^\| (.*?) \|", text, re.MULTILINE) + re.findall(r"^\*\*(`.*?`)\.\*\*", text, re.MULTILINE)
+    messages = [message for cell in cells for message in re.findall(r"`([^`]+)`", cell)]
+    sources = (ast.parse(path.read_text(encoding="utf-8")) for path in (ROOT / "hf_detr").rglob("*.py"))
+    constants = (node.value for tree in sources for node in ast.walk(tree) if isinstance(node, ast.Constant))
+    ours = [value for value in constants if isinstance(value, str)]
+    parts = [part.strip(" :,()") for message in messages for part in message.split("…")]
+    assert len(messages) > 15
+    assert [part for part in parts if not any(part in value for value in ours)] == []
