@@ -28,7 +28,7 @@ def train(data: Path, out: Path, loss: str, seed: int, steps: int | None) -> Non
     """One run; its `trainer_state.json` has the AP curve."""
     from transformers import set_seed
 
-    from hf_detr.cli import train as verb
+    from hf_detr.cli import train_setup
     from hf_detr.recipes import load_recipe
     from hf_detr.training.trainer import DetrTrainer
 
@@ -37,10 +37,10 @@ def train(data: Path, out: Path, loss: str, seed: int, steps: int | None) -> Non
     if steps is not None:
         settings["max_steps"] = steps
     recipe = load_recipe("demo/digits", settings)
-    args, _ = verb.training_arguments(recipe)
-    train_set, valid_set = verb.load_datasets(verb.find_splits(recipe), recipe, args)
+    args, _ = train_setup.training_arguments(recipe)
+    train_set, valid_set = train_setup.load_datasets(train_setup.find_splits(recipe), recipe, args)
     set_seed(seed)
-    model, processor = verb.build_model(recipe, train_set.id2label, None)
+    model, processor = train_setup.build_model(recipe, train_set.id2label, None)
     stock_loss = model.loss_function
     trainer = DetrTrainer(
         model,
@@ -48,7 +48,7 @@ def train(data: Path, out: Path, loss: str, seed: int, steps: int | None) -> Non
         processing_class=processor,
         train_dataset=train_set,
         eval_dataset=valid_set,
-        data_collator=verb.build_collator(recipe, args, len(train_set)),
+        data_collator=train_setup.build_collator(recipe, args, len(train_set)),
     )
     if loss == "stock":
         model.loss_function = stock_loss

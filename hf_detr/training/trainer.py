@@ -3,6 +3,7 @@
 import logging
 import math
 import os
+import shutil
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -266,7 +267,7 @@ class DetrTrainer(Trainer):
             if self.args.should_save:
                 self.state.save_to_json(str(staging / checkpoint.name / checkpoints.STATE_FILE))
                 checkpoints.publish(staging / checkpoint.name, checkpoint)
-                staging.rmdir()
+                shutil.rmtree(staging)  # with what a killed run may have left in it
                 rotate_checkpoints(str(run), limit, self.state.best_model_checkpoint, use_mtime=False)
         self.accelerator.wait_for_everyone()
 
