@@ -47,7 +47,7 @@ def _check_target(target: Path) -> None:
 
 def to_folder(args: argparse.Namespace) -> dict:
     """Convert and save; returns what the command prints."""
-    from hf_detr.hub import write_model_card
+    from hf_detr.hub.card import write_model_card
     from hf_detr.models.conversion.convert import convert_state_dict
     from hf_detr.models.families import build_processor
 
