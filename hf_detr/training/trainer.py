@@ -52,6 +52,9 @@ class DetrTrainer(Trainer):
         train_dataset, eval_dataset: `DetectionDataset`s.
         data_collator: a `DetectionCollator`.
         kwargs: passed on to `Trainer`.
+
+    Raises:
+        TrainingError: the collator resizes to another size than the image processor, or weights are to be sharded.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class DetrTrainer(Trainer):
         data_collator: Any,
         **kwargs: Any,
     ):
+        _require_one_size(data_collator.image_size_hw, processing_class)
         self.criterion = attach_criterion(model)
         use_paper_denoising(model)
         freeze_constants(model)
@@ -392,4 +396,15 @@ class DetrTrainer(Trainer):
             token=token or self.args.hub_token,
             commit_message=commit_message,
             license_id=license_id,
+        )
+
+
+def _require_one_size(image_size_hw: tuple[int, int], processor: Any) -> None:
+    """Refuse to train at one size what the saved image processor would feed with another."""
+    saved_hw = (processor.size["height"], processor.size["width"])
+    if tuple(image_size_hw) != saved_hw:
+        raise TrainingError(
+            f"The collator resizes pictures to {tuple(image_size_hw)} (height, width), the image processor that is "
+            f"saved with the model to {saved_hw}. Load the model with image_size_hw={tuple(image_size_hw)}, or give "
+            "the collator the processor's size."
         )

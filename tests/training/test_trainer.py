@@ -9,9 +9,11 @@ from PIL import Image
 from transformers import TrainerCallback
 
 from hf_detr.data.coco import load_coco
+from hf_detr.data.collate import DetectionCollator
 from hf_detr.errors import HubError, TrainingError
 from hf_detr.evaluation.coco import CocoEvaluator
 from hf_detr.training.checkpoints import find_checkpoints, last_complete_checkpoint
+from hf_detr.training.trainer import DetrTrainer
 from tests.synthetic import annotation_file, images_folder, make_coco
 from tests.tiny import IMAGE_SIZE_HW, tiny_model
 from tests.training.runs import losses, make_trainer
@@ -228,6 +230,17 @@ def test_publishing_is_proven_possible_before_the_run(tmp_path, data):
     # There is no network in tests; tests/docs publishes to a Hub on localhost.
     with pytest.raises(HubError, match=r"HF_HUB_OFFLINE|hf auth login"):
         make_trainer(tmp_path, data=data, push_to_hub=True)
+
+
+def test_training_at_another_size_than_that_of_the_saved_processor_is_refused(tmp_path, data):
+    trainer = make_trainer(tmp_path, data=data)
+    with pytest.raises(TrainingError, match=r"\(64, 96\) .* processor .* \(64, 64\)"):
+        DetrTrainer(
+            trainer.model,
+            trainer.args,
+            processing_class=trainer.processing_class,
+            data_collator=DetectionCollator((64, 96)),
+        )
 
 
 def test_the_model_card_has_the_numbers_of_the_last_evaluation(tmp_path, data):
