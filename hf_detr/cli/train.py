@@ -101,14 +101,14 @@ def checkpoint_to_resume(args: "DetrTrainingArguments") -> Path | None:
     Raises:
         TrainingError: the folder holds a run and `resume` was not asked for.
     """
-    from hf_detr.training.checkpoints import last_complete_checkpoint, require_fresh
+    from hf_detr.training.checkpoints import holds_a_run, last_complete_checkpoint, require_fresh
 
     if not args.resume:
         if args.process_index == 0:
             require_fresh(args.output_dir)
         return None
     checkpoint = last_complete_checkpoint(args.output_dir)
-    if checkpoint is None:
+    if checkpoint is None and holds_a_run(args.output_dir):
         logger.warning("%s holds no complete checkpoint: starting from the beginning.", args.output_dir)
     return checkpoint
 

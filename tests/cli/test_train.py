@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -111,6 +112,14 @@ def test_a_killed_run_resumes_with_an_equal_loss_curve(recipe, data, tmp_path):
     assert main(["train", "--resume", "--output_dir", str(killed)]) == 0
     assert losses(killed) == losses(tmp_path / "straight")
     assert (killed / "metrics.json").exists()
+
+
+def test_resuming_a_finished_run_changes_nothing(run, recipe, data, tmp_path):
+    again = tmp_path / "run"
+    shutil.copytree(run, again)
+    assert train(recipe, data, again, "--resume") == 0
+    assert losses(again) == losses(run)
+    assert (again / "model.safetensors").read_bytes() == (run / "model.safetensors").read_bytes()
 
 
 def test_resume_alone_finds_the_recipe_of_the_run(tmp_path):
