@@ -30,6 +30,7 @@ _MODULE_OF = {
     "load_for_finetuning": "hf_detr.models.loading",
     "load_from_scratch": "hf_detr.models.loading",
     "load_recipe": "hf_detr.recipes",
+    "multi_scale_sizes": "hf_detr.data.collate",
 }
 
 __all__ = sorted(_MODULE_OF)

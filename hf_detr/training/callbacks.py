@@ -80,6 +80,11 @@ class ProgressBar(ProgressCallback):
                 self.training_bar.update(state.global_step)
                 self.current_step = state.global_step
 
+    def on_prediction_step(self, args, state, control, eval_dataloader=None, **kwargs):
+        super().on_prediction_step(args, state, control, eval_dataloader, **kwargs)
+        if self.prediction_bar is not None:
+            self.prediction_bar.set_description("evaluating", refresh=False)
+
     def on_log(self, args, state, control, logs=None, **kwargs):
         if self.training_bar is None or logs is None:
             return
