@@ -46,7 +46,7 @@ GROUPS = {
     ),
     "Optimiser": (
         "learning_rate backbone_lr_ratio weight_decay warmup_steps lr_schedule lr_floor flat_epochs max_grad_norm "
-        "optim sync_batchnorm ema ema_decay ema_warmup_steps"
+        "optim sync_batchnorm ema ema_decay ema_warmup_steps late_matcher matcher_change_epoch"
     ),
     "Augmentation": (
         "photometric_prob zoom_out_prob iou_crop_prob flip_prob min_box_side multi_scale multi_scale_repeat "

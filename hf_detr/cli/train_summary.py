@@ -19,6 +19,7 @@ def describe_run(recipe: "Recipe", trainer: Any, checkpoint: Path | None) -> str
     batch = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
     steps = args.total_steps(len(index))
     stages = args.stages(len(index))
+    change_epoch = args.matcher_change(len(index))
     parameters = sum(p.numel() for p in trainer.model.parameters())
     trained = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
     start = str(checkpoint or recipe.model.model_name_or_path or "random weights")
@@ -44,6 +45,7 @@ def describe_run(recipe: "Recipe", trainer: Any, checkpoint: Path | None) -> str
                   f"{args.gradient_accumulation_steps} accumulated"),
         ("length", f"{stages.total:g} epochs, {steps:,} steps"),
         ("rate", f"{rate}, {warmup}, {schedule}"),
+        *([("matcher", f"score and IoU alone from epoch {change_epoch:g}")] if change_epoch is not None else []),
         ("average", f"EMA {args.ema_decay:g}, warm-up {args.ema_warmup_steps:g}" if args.ema else "none"),
         ("device", f"{args.device}, {precision}, {args.dataloader_num_workers} loader processes"),
         ("results", f"{args.output_dir}{curves}"),

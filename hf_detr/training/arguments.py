@@ -10,7 +10,7 @@ import torch
 from transformers import TrainingArguments
 from transformers.utils import is_torch_bf16_gpu_available
 
-from hf_detr.training.schedule import Stages, plan_stages
+from hf_detr.training.schedule import Stages, plan_matcher_change, plan_stages
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +59,17 @@ class DetrTrainingArguments(TrainingArguments):
         metadata={
             "help": "The last epochs train without heavy augmentation, multi-scale and (flat_cosine) at the lowest "
             "learning rate; at most a fifth of the run, one epoch at least. 0 never stops augmenting."
+        },
+    )
+    late_matcher: bool = field(
+        default=False,
+        metadata={"help": "Match by score and IoU alone in the last epochs, as DEIMv2 does."},
+    )
+    matcher_change_epoch: float | None = field(
+        default=None,
+        metadata={
+            "help": "With late_matcher: from this epoch on, or a share of the run if below 1. Default: nine tenths of "
+            "the epochs before the last stage."
         },
     )
     ema: bool = field(default=True, metadata={"help": "Evaluate and save a moving average of the weights."})
@@ -134,6 +145,12 @@ class DetrTrainingArguments(TrainingArguments):
         if self.max_steps > 0:
             epochs = self.max_steps / self.steps_per_epoch(num_images)
         return plan_stages(epochs, no_aug_epochs=self.no_aug_epochs, flat_epochs=self.flat_epochs)
+
+    def matcher_change(self, num_images: int) -> float | None:
+        """The epoch from which on the late matcher is used, None for never."""
+        return plan_matcher_change(
+            self.stages(num_images), late_matcher=self.late_matcher, change_epoch=self.matcher_change_epoch
+        )
 
     def __post_init__(self) -> None:
         if self.report_to == "auto":

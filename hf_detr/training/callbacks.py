@@ -8,6 +8,7 @@ from typing import Any
 
 from transformers import ProgressCallback, TrainerCallback
 
+from hf_detr.losses.criterion import DetrCriterion
 from hf_detr.training.ema import ModelEma
 
 logger = logging.getLogger(__name__)
@@ -21,6 +22,23 @@ class EmaCallback(TrainerCallback):
 
     def on_step_end(self, args, state, control, **kwargs):
         self.ema.update()
+
+
+class LateMatcherCallback(TrainerCallback):
+    """Switches the criterion to DEIMv2's late matcher where an epoch begins.
+
+    Args:
+        criterion: what `attach_criterion` returned.
+        change_epoch: the first epoch with the late matcher, counted from 0.
+    """
+
+    def __init__(self, criterion: DetrCriterion, change_epoch: float):
+        self.criterion = criterion
+        self.change_epoch = change_epoch
+
+    def on_epoch_begin(self, args, state, control, **kwargs):
+        # The epoch of a resumed run has a fraction; the switch was decided where that epoch began.
+        self.criterion.use_iou_matching = math.floor(state.epoch) >= self.change_epoch
 
 
 class InterruptCallback(TrainerCallback):

@@ -40,6 +40,25 @@ def plan_stages(total_epochs: float, *, no_aug_epochs: float, flat_epochs: float
     return Stages(total=total_epochs, flat=min(flat, stop), stop=stop)
 
 
+def plan_matcher_change(stages: Stages, *, late_matcher: bool, change_epoch: float | None = None) -> float | None:
+    """The epoch from which on the late matcher is used, None for never.
+
+    Without ``change_epoch`` it is nine tenths of the epochs before the last stage, the rule of the DEIMv2 authors
+    (https://huggingface.co/papers/2509.20787), in whole epochs and never the first. A ``change_epoch`` below 1 is a
+    share of the run.
+
+    >>> plan_matcher_change(plan_stages(58, no_aug_epochs=8), late_matcher=True)
+    45
+    >>> plan_matcher_change(plan_stages(160, no_aug_epochs=12), late_matcher=True, change_epoch=0.85)
+    136
+    """
+    if not late_matcher:
+        return None
+    if change_epoch is None:
+        return max(1, round(0.9 * stages.stop))
+    return round(change_epoch * stages.total) if 0 < change_epoch < 1 else change_epoch
+
+
 def fit_warmup(warmup: float, total_steps: int) -> int:
     """Warm-up steps, at most a tenth of the run; a number below 1 is a share of the run.
 

@@ -30,7 +30,7 @@ from hf_detr.models.freeze import freeze_backbone, freeze_constants
 from hf_detr.models.loading import no_progress_bars
 from hf_detr.training import checkpoints
 from hf_detr.training.arguments import DetrTrainingArguments
-from hf_detr.training.callbacks import EmaCallback, InterruptCallback, ProgressBar
+from hf_detr.training.callbacks import EmaCallback, InterruptCallback, LateMatcherCallback, ProgressBar
 from hf_detr.training.ema import ModelEma
 from hf_detr.training.facts import run_facts
 from hf_detr.training.optimizer import parameter_groups
@@ -109,6 +109,9 @@ class DetrTrainer(Trainer):
         if args.ema:
             self.ema = ModelEma(self.model, decay=args.ema_decay, warmup_steps=args.ema_warmup_steps)
             self.add_callback(EmaCallback(self.ema))
+        change_epoch = args.matcher_change(len(train_dataset)) if train_dataset is not None else None
+        if change_epoch is not None:
+            self.add_callback(LateMatcherCallback(self.criterion, change_epoch))
         self.interrupt = InterruptCallback(self._any_process_interrupted)
         self.add_callback(self.interrupt)
         if args.early_stopping_patience is not None:

@@ -4,7 +4,7 @@ import math
 import pytest
 
 from hf_detr.training import schedule
-from hf_detr.training.schedule import fit_warmup, flat_cosine, linear_warmup, plan_stages
+from hf_detr.training.schedule import fit_warmup, flat_cosine, linear_warmup, plan_matcher_change, plan_stages
 
 
 def test_examples_in_docstrings():
@@ -47,6 +47,20 @@ def test_deim_rule_for_the_flat_stage():
     assert plan_stages(132, no_aug_epochs=12).flat == 64
     assert plan_stages(58, no_aug_epochs=8).flat == 29
     assert plan_stages(58, no_aug_epochs=8, flat_epochs=7800).flat == 50
+
+
+@pytest.mark.parametrize(("total", "no_aug", "published"), [(58, 8, 45), (102, 12, 80), (160, 12, 136), (68, 8, 50)])
+def test_the_late_matcher_comes_near_the_published_epochs(total, no_aug, published):
+    stages = plan_stages(total, no_aug_epochs=no_aug)
+    assert plan_matcher_change(stages, late_matcher=True) == pytest.approx(published, abs=4)
+    assert plan_matcher_change(stages, late_matcher=False, change_epoch=published) is None
+    assert plan_matcher_change(stages, late_matcher=True, change_epoch=published) == published
+    assert plan_matcher_change(stages, late_matcher=True, change_epoch=round(published / total, 3)) == published
+
+
+def test_the_late_matcher_never_trains_a_whole_run_unasked():
+    assert plan_matcher_change(plan_stages(0.5, no_aug_epochs=12), late_matcher=True) == 1
+    assert plan_matcher_change(plan_stages(0.5, no_aug_epochs=12), late_matcher=True, change_epoch=0) == 0
 
 
 def test_warmup_never_takes_more_than_a_tenth_of_the_run():
