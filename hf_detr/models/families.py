@@ -62,7 +62,8 @@ def override_config(config, overrides: Mapping[str, Any], *, id2label: Mapping[i
 
 def merge_overrides(values: Mapping[str, Any], overrides: Mapping[str, Any], config_class: type) -> dict[str, Any]:
     """Put ``overrides`` over ``values``, one level deep for ``backbone_config``; unknown names are a RecipeError."""
-    _reject_unknown(overrides, _field_names(config_class), f"{config_class.__name__}")
+    # Our criterion reads `classification_loss` from any configuration; stock ones keep fields they do not know.
+    _reject_unknown(overrides, _field_names(config_class) | {"classification_loss"}, f"{config_class.__name__}")
     backbone = overrides.get("backbone_config", {})
     if "backbone_config" in values and backbone:
         from transformers import CONFIG_MAPPING

@@ -10,7 +10,8 @@ import torch
 from transformers import TrainingArguments
 from transformers.utils import is_torch_bf16_gpu_available
 
-from hf_detr.training.schedule import Stages, plan_matcher_change, plan_stages
+from hf_detr.training.scaling import Rates, scale_rates
+from hf_detr.training.schedule import Stages, fit_warmup, plan_matcher_change, plan_stages
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +31,13 @@ class DetrTrainingArguments(TrainingArguments):
     per_device_train_batch_size: int = field(default=8, metadata={"help": "Pictures per step and device."})
     per_device_eval_batch_size: int = field(default=8, metadata={"help": "Pictures per evaluation step and device."})
     learning_rate: float = field(default=2e-4, metadata={"help": "Highest learning rate of all but the backbone."})
+    reference_batch_size: int | None = field(
+        default=None,
+        metadata={
+            "help": "Pictures per step, over all devices, that learning rate, EMA and warm-ups are meant for; with "
+            "more or fewer they are scaled. Default: they hold as they are."
+        },
+    )
     backbone_lr_ratio: float = field(
         default=0.5, metadata={"help": "The backbone trains at learning_rate times this. 0 freezes it."}
     )
@@ -51,7 +59,8 @@ class DetrTrainingArguments(TrainingArguments):
     flat_epochs: float | None = field(
         default=None,
         metadata={
-            "help": "flat_cosine stays flat until this epoch. Default: 4 + half of those before the last stage."
+            "help": "flat_cosine stays flat until this epoch, or share of the run if below 1. Default: 4 + half of "
+            "those before the last stage."
         },
     )
     no_aug_epochs: float = field(
@@ -128,6 +137,23 @@ class DetrTrainingArguments(TrainingArguments):
         default=False, metadata={"help": "Not needed: every parameter gets a gradient in every step."}
     )
 
+    @property
+    def total_batch_size(self) -> int:
+        """Pictures per optimizer step: of all devices and accumulated batches."""
+        return self.train_batch_size * self.gradient_accumulation_steps * self.world_size
+
+    def rates(self) -> Rates:
+        """Learning rate, EMA and warm-ups as they are used: for this batch, where they are given for another.
+
+        The fields keep the given numbers, so that arguments which are saved and loaded are not scaled twice.
+        """
+        given = Rates(self.learning_rate, self.warmup_steps, self.ema_decay, self.ema_warmup_steps)
+        return scale_rates(given, batch=self.total_batch_size, reference_batch=self.reference_batch_size)
+
+    def get_warmup_steps(self, num_training_steps: int) -> int:
+        """Steps of learning-rate warm-up, at most a tenth of the run."""
+        return fit_warmup(self.rates().warmup_steps, num_training_steps)
+
     def steps_per_epoch(self, num_images: int) -> int:
         """Optimizer steps in one pass over the training pictures; the last, smaller batch is left out."""
         batches = num_images // (self.train_batch_size * self.world_size)
@@ -153,6 +179,8 @@ class DetrTrainingArguments(TrainingArguments):
         )
 
     def __post_init__(self) -> None:
+        if self.reference_batch_size is not None and self.reference_batch_size < 1:
+            raise ValueError(f"reference_batch_size must be 1 or more, got {self.reference_batch_size}.")
         if self.report_to == "auto":
             self.report_to = "tensorboard" if importlib.util.find_spec("tensorboard") else "none"
         if self.bf16 is None:

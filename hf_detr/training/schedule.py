@@ -24,19 +24,25 @@ def plan_stages(total_epochs: float, *, no_aug_epochs: float, flat_epochs: float
 
     ``no_aug_epochs`` is cut to a fifth of the run (the largest share among the papers' recipes), but not below one
     epoch while at least two remain. Without ``flat_epochs`` the DEIM authors' rule holds: 4 epochs (a tenth of a run
-    shorter than 40) and half of the epochs before the last stage.
+    shorter than 40) and half of the epochs before the last stage. ``flat_epochs`` below 1 are a share of the run, in
+    whole epochs.
 
     >>> plan_stages(132, no_aug_epochs=12)
     Stages(total=132, flat=64.0, stop=120)
     >>> plan_stages(10, no_aug_epochs=12)
     Stages(total=10, flat=5.0, stop=8.0)
+    >>> plan_stages(500, no_aug_epochs=32, flat_epochs=0.5)
+    Stages(total=500, flat=250, stop=468)
     """
     if no_aug_epochs > 0 and total_epochs >= 2:
         no_aug_epochs = min(no_aug_epochs, max(1.0, total_epochs / 5))
     else:
         no_aug_epochs = min(no_aug_epochs, total_epochs / 5)
     stop = total_epochs - no_aug_epochs
-    flat = min(4, total_epochs / 10) + stop / 2 if flat_epochs is None else flat_epochs
+    if flat_epochs is None:
+        flat = min(4, total_epochs / 10) + stop / 2
+    else:
+        flat = _in_epochs(flat_epochs, total_epochs)
     return Stages(total=total_epochs, flat=min(flat, stop), stop=stop)
 
 
@@ -56,7 +62,12 @@ def plan_matcher_change(stages: Stages, *, late_matcher: bool, change_epoch: flo
         return None
     if change_epoch is None:
         return max(1, round(0.9 * stages.stop))
-    return round(change_epoch * stages.total) if 0 < change_epoch < 1 else change_epoch
+    return _in_epochs(change_epoch, stages.total)
+
+
+def _in_epochs(given: float, total_epochs: float) -> float:
+    """A number of epochs; one below 1 is a share of the run, in whole epochs."""
+    return round(given * total_epochs) if 0 < given < 1 else given
 
 
 def fit_warmup(warmup: float, total_steps: int) -> int:
