@@ -45,12 +45,12 @@ GROUPS = {
         "use_cpu seed early_stopping_patience resume"
     ),
     "Optimiser": (
-        "learning_rate backbone_lr_ratio weight_decay warmup_steps lr_schedule lr_floor flat_epochs max_grad_norm "
+        "learning_rate reference_batch_size backbone_lr_ratio weight_decay warmup_steps lr_schedule lr_floor flat_epochs max_grad_norm "
         "optim sync_batchnorm ema ema_decay ema_warmup_steps late_matcher matcher_change_epoch"
     ),
     "Augmentation": (
-        "photometric_prob zoom_out_prob iou_crop_prob flip_prob min_box_side multi_scale multi_scale_repeat "
-        "no_aug_epochs"
+        "photometric_prob zoom_out_prob iou_crop_prob flip_prob mosaic_prob mixup_prob copyblend_prob min_box_side "
+        "multi_scale multi_scale_repeat no_aug_epochs augment_epochs mosaic_epochs mixup_epochs copyblend_epochs"
     ),
     "Evaluation and saving": (
         "output_dir eval_strategy eval_steps per_device_eval_batch_size max_detections eval_backend save_strategy "

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Any
 from hf_detr.errors import DatasetError, RecipeError, TrainingError
 
 if TYPE_CHECKING:
+    from hf_detr.data.augment import Augmentation
     from hf_detr.data.coco_layouts import CocoSplit
+    from hf_detr.data.collate import DetectionCollator
+    from hf_detr.data.policy import Policy
     from hf_detr.recipes import Recipe
     from hf_detr.training.arguments import DetrTrainingArguments
 
@@ -93,11 +96,10 @@ def load_datasets(splits: "dict[str, CocoSplit]", recipe: "Recipe", args: "DetrT
     """
     from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
-    from hf_detr.data.augment import build_augmentation
     from hf_detr.data.coco import load_coco_index
     from hf_detr.data.dataset import DetectionDataset
 
-    augment, on_unreadable = recipe.augment, recipe.data.on_unreadable
+    on_unreadable = recipe.data.on_unreadable
     train_index = load_coco_index(splits["train"].images_dir, splits["train"].annotations_path, name="train")
     batch = args.train_batch_size * args.world_size
     if len(train_index) < batch:
@@ -105,15 +107,12 @@ def load_datasets(splits: "dict[str, CocoSplit]", recipe: "Recipe", args: "DetrT
             f"{train_index.annotations_path} has {len(train_index)} pictures, fewer than one batch of {batch}. "
             f"Use --per_device_train_batch_size {max(1, len(train_index) // args.world_size)} or less."
         )
-    augmentation = build_augmentation(
-        photometric_prob=augment.photometric_prob,
-        zoom_out_prob=augment.zoom_out_prob,
-        iou_crop_prob=augment.iou_crop_prob,
-        flip_prob=augment.flip_prob,
-        min_box_side=augment.min_box_side,
-        stop_epoch=stop_epoch(args, len(train_index)),
+    train_set = DetectionDataset(
+        train_index,
+        transform=build_transform(recipe, args, len(train_index)),
+        seed=args.seed,
+        on_unreadable=on_unreadable,
     )
-    train_set = DetectionDataset(train_index, transform=augmentation, seed=args.seed, on_unreadable=on_unreadable)
     if "valid" not in splits:
         logger.warning("No validation split: nothing is evaluated, and the last weights are kept, not the best.")
         args.eval_strategy, args.load_best_model_at_end = IntervalStrategy.NO, False
@@ -134,6 +133,47 @@ def stop_epoch(args: "DetrTrainingArguments", num_images: int) -> float | None:
     if args.no_aug_epochs <= 0:
         return None
     return args.stages(num_images).stop
+
+
+def augmentation_policy(recipe: "Recipe", args: "DetrTrainingArguments", num_images: int) -> "Policy":
+    """Which augmentations are on in which epochs.
+
+    Raises:
+        RecipeError: epochs that are no range.
+    """
+    from hf_detr.data.policy import plan_policy
+
+    stages, augment = args.stages(num_images), recipe.augment
+    return plan_policy(
+        stages.total,
+        flat=stages.flat,
+        stop=stop_epoch(args, num_images),
+        plain_start=max(augment.mosaic_prob, augment.mixup_prob, augment.copyblend_prob) > 0,
+        augment_epochs=augment.augment_epochs,
+        mosaic_epochs=augment.mosaic_epochs,
+        mixup_epochs=augment.mixup_epochs,
+        copyblend_epochs=augment.copyblend_epochs,
+    )
+
+
+def build_transform(recipe: "Recipe", args: "DetrTrainingArguments", num_images: int) -> "Augmentation":
+    """What changes the training pictures one by one; the tiles of a mosaic have half of the input size."""
+    from hf_detr.data.augment import build_augmentation
+
+    augment, policy = recipe.augment, augmentation_policy(recipe, args, num_images)
+    start, stop = policy.augment
+    return build_augmentation(
+        photometric_prob=augment.photometric_prob,
+        zoom_out_prob=augment.zoom_out_prob,
+        iou_crop_prob=augment.iou_crop_prob,
+        flip_prob=augment.flip_prob,
+        min_box_side=augment.min_box_side,
+        start_epoch=start,
+        stop_epoch=stop,
+        mosaic_prob=augment.mosaic_prob,
+        mosaic_side=min(image_size_hw(recipe)) // 2,
+        mosaic_epochs=policy.mosaic,
+    )
 
 
 def image_size_hw(recipe: "Recipe") -> tuple[int, int]:
@@ -191,16 +231,23 @@ def build_model(recipe: "Recipe", id2label: dict[int, str], checkpoint: Path | N
     )
 
 
-def build_collator(recipe: "Recipe", args: "DetrTrainingArguments", num_images: int):
-    """What makes batches: at `image_size`, or at a size drawn around it."""
+def build_collator(recipe: "Recipe", args: "DetrTrainingArguments", num_images: int) -> "DetectionCollator":
+    """What makes batches: at `image_size`, or at a size drawn around it, and their pictures mixed or not."""
     from hf_detr.data.collate import DetectionCollator, multi_scale_sizes
+    from hf_detr.data.mixing import BatchMixing
 
     size_hw = image_size_hw(recipe)
-    augment = recipe.augment
+    augment, policy = recipe.augment, augmentation_policy(recipe, args, num_images)
     return DetectionCollator(
         size_hw,
         train_sizes_hw=multi_scale_sizes(size_hw, augment.multi_scale_repeat) if augment.multi_scale else None,
         stop_epoch=stop_epoch(args, num_images),
         min_box_side=augment.min_box_side,
+        mixing=BatchMixing(
+            mixup_prob=augment.mixup_prob,
+            copyblend_prob=augment.copyblend_prob,
+            mixup_epochs=policy.mixup,
+            copyblend_epochs=policy.copyblend,
+        ),
         seed=args.seed,
     )

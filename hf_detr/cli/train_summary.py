@@ -1,22 +1,24 @@
 """What `hf-detr train` says before the first step."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_detr import __version__
-from hf_detr.cli.train_setup import image_size_hw
+from hf_detr.cli.train_setup import augmentation_policy, image_size_hw
 
 if TYPE_CHECKING:
+    from hf_detr.data.arguments import AugmentArguments
+    from hf_detr.data.policy import Policy
     from hf_detr.recipes import Recipe
+    from hf_detr.training.arguments import DetrTrainingArguments
 
 
 def describe_run(recipe: "Recipe", trainer: Any, checkpoint: Path | None) -> str:
     """What is about to happen, on one screen."""
-    from hf_detr.training.schedule import fit_warmup
-
     args, config = trainer.args, trainer.model.config
     index = trainer.train_dataset.index
-    batch = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+    rates = args.rates()
     steps = args.total_steps(len(index))
     stages = args.stages(len(index))
     change_epoch = args.matcher_change(len(index))
@@ -26,28 +28,57 @@ def describe_run(recipe: "Recipe", trainer: Any, checkpoint: Path | None) -> str
     valid = f"; valid {len(trainer.eval_dataset):,} pictures" if trainer.eval_dataset is not None else ""
     height, width = image_size_hw(recipe)
     precision = "bfloat16" if args.bf16 else "float16" if args.fp16 else "float32"
-    rate = f"lr {args.learning_rate:.1e} (backbone {args.learning_rate * args.backbone_lr_ratio:.1e})"
-    warmup = f"warm-up {fit_warmup(args.warmup_steps, steps)} steps"
+    rate = f"lr {rates.learning_rate:.1e} (backbone {rates.learning_rate * args.backbone_lr_ratio:.1e})"
+    warmup = f"warm-up {args.get_warmup_steps(steps)} steps"
     schedule = {
         "flat_cosine": f"flat to epoch {stages.flat:g}, {args.lr_floor:g} times that from epoch {stages.stop:g}",
         "constant": "then constant",
         "transformers": f"{args.lr_scheduler_type.value}",
     }[args.lr_schedule]
-    augmented = f"until epoch {stages.stop:g}" if args.no_aug_epochs > 0 else "always"
     curves = f" (curves: tensorboard --logdir {args.output_dir})" if "tensorboard" in args.report_to else ""
     rows = [
         ("data", f"train {len(index):,} pictures, {index.objects_per_image.sum():,} objects, "
                  f"{len(index.class_names)} classes{valid}"),
         ("model", f"{config.model_type}, {parameters / 1e6:.1f} M parameters ({trained / parameters:.0%} trained), "
                   f"{config.num_queries} queries, from {start}"),
-        ("input", f"{height} x {width} px{', multi-scale' * recipe.augment.multi_scale}; augmented {augmented}"),
-        ("batch", f"{batch} = {args.train_batch_size} per device x {args.world_size} processes x "
+        ("input", f"{height} x {width} px{', multi-scale' * recipe.augment.multi_scale}"),
+        ("augment", describe_policy(recipe.augment, augmentation_policy(recipe, args, len(index)))),
+        ("batch", f"{args.total_batch_size} = {args.train_batch_size} per device x {args.world_size} processes x "
                   f"{args.gradient_accumulation_steps} accumulated"),
+        *describe_scaling(args),
         ("length", f"{stages.total:g} epochs, {steps:,} steps"),
         ("rate", f"{rate}, {warmup}, {schedule}"),
         *([("matcher", f"score and IoU alone from epoch {change_epoch:g}")] if change_epoch is not None else []),
-        ("average", f"EMA {args.ema_decay:g}, warm-up {args.ema_warmup_steps:g}" if args.ema else "none"),
+        ("average", f"EMA {rates.ema_decay:g}, warm-up {rates.ema_warmup_steps:g}" if args.ema else "none"),
         ("device", f"{args.device}, {precision}, {args.dataloader_num_workers} loader processes"),
         ("results", f"{args.output_dir}{curves}"),
     ]  # fmt: skip
     return "\n".join([f"hf_detr {__version__} · {recipe.name}", *(f"  {name:<8} {text}" for name, text in rows), ""])
+
+
+def describe_scaling(args: "DetrTrainingArguments") -> list[tuple[str, str]]:
+    """A row that says how learning rate, EMA and warm-ups were scaled; none if they were not."""
+    reference = args.reference_batch_size
+    if reference is None or reference == args.total_batch_size:
+        return []
+    factor = args.total_batch_size / reference
+    return [
+        ("scaled", f"for {args.total_batch_size} pictures a step instead of {reference}: learning rate and 1 - EMA "
+                   f"times {factor:g}, warm-ups by {1 / factor:g} (from lr {args.learning_rate:g}, "
+                   f"EMA {args.ema_decay:g})")
+    ]  # fmt: skip
+
+
+def describe_policy(augment: "AugmentArguments", policy: "Policy") -> str:
+    """What changes the pictures, and when; epochs are counted from 0, as elsewhere."""
+    chances = {"mosaic": augment.mosaic_prob, "mixup": augment.mixup_prob, "copyblend": augment.copyblend_prob}
+    ranges = {"colours, zoom-out, crop": policy.augment}
+    ranges |= {f"{name} {chance:g}": getattr(policy, name) for name, chance in chances.items() if chance > 0}
+    spans = {epochs: [name for name, other in ranges.items() if other == epochs] for epochs in ranges.values()}
+    return "; ".join(f"{', '.join(names)} {_span(*epochs)}" for epochs, names in spans.items())
+
+
+def _span(first: float, end: float) -> str:
+    begin = [f"from epoch {first:g}"] if first > 0 else []
+    until = [f"until epoch {end:g}"] if math.isfinite(end) else []
+    return " ".join(begin + until) or "always"

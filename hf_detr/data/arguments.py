@@ -35,7 +35,9 @@ class DataArguments:
 class AugmentArguments:
     """Random changes to training pictures, in the order of D-FINE's recipe (https://huggingface.co/papers/2410.13842).
 
-    All but the flip stop for the last epochs, see `no_aug_epochs` of the training arguments.
+    All but the flip stop for the last epochs, see `no_aug_epochs` of the training arguments. Mosaic, mixup and
+    copyblend are DEIM's (https://huggingface.co/papers/2412.04234); with any of them the first epochs are plain.
+    Epochs that are not given follow from the length of the run, see `hf_detr.data.policy`.
     """
 
     photometric_prob: float = field(
@@ -56,4 +58,30 @@ class AugmentArguments:
     )
     multi_scale_repeat: int = field(
         default=20, metadata={"help": "How many times `image_size` itself is among the sizes that are drawn from."}
+    )
+    mosaic_prob: float = field(
+        default=0.0, metadata={"help": "Chance that four pictures become one, in place of zoom-out and crop."}
+    )
+    mixup_prob: float = field(
+        default=0.0, metadata={"help": "Chance that the pictures of a batch are blended, each with the one before."}
+    )
+    copyblend_prob: float = field(
+        default=0.0,
+        metadata={"help": "Chance that objects are blended into other pictures of the batch; not with mixup."},
+    )
+    augment_epochs: list[float] | None = field(
+        default=None,
+        metadata={
+            "help": "Epochs with colours, zoom-out and crop: first, and first without; below 1, shares of the run. "
+            "Default: all but the last stage, and but the first 4 where there is mosaic, mixup or copyblend."
+        },
+    )
+    mosaic_epochs: list[float] | None = field(
+        default=None, metadata={"help": "Likewise. Default: like augment_epochs, but to the end of the flat stage."}
+    )
+    mixup_epochs: list[float] | None = field(
+        default=None, metadata={"help": "Likewise. Default: those of the mosaic."}
+    )
+    copyblend_epochs: list[float] | None = field(
+        default=None, metadata={"help": "Likewise. Default: those of colours, zoom-out and crop."}
     )

@@ -1,9 +1,10 @@
-"""Random changes to training samples: D-FINE's augmentation (https://huggingface.co/papers/2410.13842).
+"""Random changes to training samples: D-FINE's augmentation (https://huggingface.co/papers/2410.13842), and DEIM's.
 
 An operation is any picklable ``operation(sample, rng) -> sample`` that keeps boxes and classes with their pixels, see
-`hf_detr.data.dataset` for samples. An `Augmentation` runs operations in order; some of them only until a given epoch.
+`hf_detr.data.dataset` for samples. An `Augmentation` runs operations in order; some of them only in certain epochs.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -21,7 +22,9 @@ from hf_detr.data.geometry import (
     iou_crop,
     zoom_out_frame,
 )
+from hf_detr.data.mosaic import Mosaic
 from hf_detr.data.photometric import distort_colours
+from hf_detr.data.policy import ALWAYS, Epochs, within
 
 # Data loaders work in processes. OpenCV's threads in each would fight over the cores, and a fork may hang on them.
 cv2.setNumThreads(0)
@@ -34,20 +37,31 @@ class Augmentation:
     """A transform for `DetectionDataset`.
 
     Attributes:
-        heavy: operations that run in the epochs before ``stop_epoch``.
+        heavy: operations that run in ``heavy_epochs``.
         always: operations that run in all epochs, after the heavy ones.
-        stop_epoch: first epoch without the heavy ones; None for never.
+        dense: operations that run in ``dense_epochs`` in place of the heavy ones, with chance ``dense_prob``.
+        dense_prob: chance of the dense ones.
+        heavy_epochs: epochs of the heavy ones.
+        dense_epochs: epochs of the dense ones.
     """
 
     heavy: Sequence[Operation] = ()
     always: Sequence[Operation] = ()
-    stop_epoch: float | None = None
+    dense: Sequence[Operation] = ()
+    dense_prob: float = 0.0
+    heavy_epochs: Epochs = ALWAYS
+    dense_epochs: Epochs = ALWAYS
 
     def __call__(self, sample: Sample, rng: np.random.Generator, epoch: int) -> Sample:
-        stopped = self.stop_epoch is not None and epoch >= self.stop_epoch
-        for operation in (*(() if stopped else self.heavy), *self.always):
+        for operation in (*self._drawn(rng, epoch), *self.always):
             sample = operation(sample, rng)
         return sample
+
+    def _drawn(self, rng: np.random.Generator, epoch: int) -> Sequence[Operation]:
+        # No number is drawn where the dense ones are off: they leave what the others draw as it was.
+        if self.dense_prob > 0 and within(epoch, self.dense_epochs) and rng.random() < self.dense_prob:
+            return self.dense
+        return self.heavy if within(epoch, self.heavy_epochs) else ()
 
 
 def build_augmentation(
@@ -57,16 +71,25 @@ def build_augmentation(
     iou_crop_prob: float = 0.8,
     flip_prob: float = 0.5,
     min_box_side: float = 1.0,
+    start_epoch: float = 0.0,
     stop_epoch: float | None = None,
+    mosaic_prob: float = 0.0,
+    mosaic_side: int = 320,
+    mosaic_epochs: Epochs = ALWAYS,
 ) -> Augmentation:
-    """Colours, zoom-out, IoU crop and flip with D-FINE's chances; ``AugmentArguments`` says what each is.
+    """Colours, zoom-out, IoU crop and flip with D-FINE's chances, and DEIM's mosaic; ``AugmentArguments`` explains.
 
-    Colours, zoom-out and crop stop at ``stop_epoch``; the flip goes on.
+    Colours, zoom-out and crop are on from ``start_epoch`` until before ``stop_epoch``, None for the end; the flip is
+    always on. A mosaic, of tiles with a shorter side of ``mosaic_side`` pixels, takes the place of zoom-out and crop.
     """
+    colours = RandomColours(photometric_prob)
     return Augmentation(
-        heavy=(RandomColours(photometric_prob), RandomFrame(zoom_out_prob, iou_crop_prob)),
+        heavy=(colours, RandomFrame(zoom_out_prob, iou_crop_prob)),
         always=(DropThinBoxes(min_box_side), RandomFlip(flip_prob)),
-        stop_epoch=stop_epoch,
+        dense=(Mosaic(mosaic_side), colours),
+        dense_prob=mosaic_prob,
+        heavy_epochs=(start_epoch, math.inf if stop_epoch is None else stop_epoch),
+        dense_epochs=mosaic_epochs,
     )
 
 

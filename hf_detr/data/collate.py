@@ -9,10 +9,13 @@ import torch
 from hf_detr.boxes import normalise_boxes, xyxy_to_cxcywh
 from hf_detr.data.dataset import Sample
 from hf_detr.data.images import resize_image
+from hf_detr.data.mixing import BatchMixing, Targets
 
 STRIDE = 32  # input sizes are multiples of the coarsest feature level's stride
 
 SizeHW = tuple[int, int]
+
+_SIZE_DRAWS, _MIXING_DRAWS = 1, 2
 
 
 def multi_scale_sizes(image_size_hw: SizeHW, repeat: int) -> list[SizeHW]:
@@ -58,7 +61,9 @@ class DetectionCollator:
             hence not on the number of workers.
         stop_epoch: from this epoch on (the samples know theirs) only ``image_size_hw``.
         min_box_side: drop boxes thinner than this many pixels of ``image_size_hw``; 0 keeps all.
-        seed: other seeds draw other sizes.
+        mixing: what mixes the pictures of a batch, see `BatchMixing`; None for nothing. Its draws depend on the same
+            three as the size.
+        seed: other seeds draw other sizes and mixtures.
     """
 
     def __init__(
@@ -68,23 +73,31 @@ class DetectionCollator:
         train_sizes_hw: Sequence[SizeHW] | None = None,
         stop_epoch: float | None = None,
         min_box_side: float = 0.0,
+        mixing: BatchMixing | None = None,
         seed: int = 0,
     ):
         self.image_size_hw = image_size_hw
         self.train_sizes_hw = list(train_sizes_hw) if train_sizes_hw else [image_size_hw]
         self.stop_epoch = float("inf") if stop_epoch is None else stop_epoch
         self.min_box_side = min_box_side
+        self.mixing = mixing or BatchMixing()
         self.seed = seed
         for size_hw in [image_size_hw, *self.train_sizes_hw]:
             if any(side <= 0 or side % STRIDE for side in size_hw):
                 raise ValueError(f"input sizes must be multiples of {STRIDE} pixels, got {tuple(size_hw)}")
 
     def __call__(self, samples: Sequence[Sample]) -> dict[str, Any]:
-        size_hw = self.batch_size_hw(samples[0]["epoch"], samples[0]["image_index"])
-        pixels_bhwc = np.stack([resize_image(sample["image"], size_hw) for sample in samples])
+        epoch, first_image = samples[0]["epoch"], samples[0]["image_index"]
+        size_hw = self.batch_size_hw(epoch, first_image)
+        pixels_bhwc, targets = self.mixing(
+            np.stack([resize_image(sample["image"], size_hw) for sample in samples]),
+            [self._targets(sample) for sample in samples],
+            self._rng(epoch, first_image, _MIXING_DRAWS),
+            epoch,
+        )
         batch = {
             "pixel_values": torch.from_numpy(pixels_bhwc).permute(0, 3, 1, 2),
-            "labels": [self._label(sample) for sample in samples],
+            "labels": [_label(sample, target) for sample, target in zip(samples, targets, strict=True)],
         }
         unreadable = [failure for sample in samples for failure in sample["unreadable"]]
         return batch | ({"unreadable": unreadable} if unreadable else {})
@@ -97,18 +110,25 @@ class DetectionCollator:
         """Height and width of the batch that begins with picture ``first_image``."""
         if epoch >= self.stop_epoch:
             return self.image_size_hw
-        # the fourth number keeps this apart from `sample_rng`, which draws from the other three
-        rng = np.random.default_rng(np.random.SeedSequence((self.seed, epoch, first_image, 1)))
+        rng = self._rng(epoch, first_image, _SIZE_DRAWS)
         return self.train_sizes_hw[rng.integers(len(self.train_sizes_hw))]
 
-    def _label(self, sample: Sample) -> dict[str, torch.Tensor]:
+    def _rng(self, epoch: int, first_image: int, draws: int) -> np.random.Generator:
+        # the fourth number keeps this apart from `sample_rng`, which draws from the other three
+        return np.random.default_rng(np.random.SeedSequence((self.seed, epoch, first_image, draws)))
+
+    def _targets(self, sample: Sample) -> Targets:
         boxes_cxcywh_norm = xyxy_to_cxcywh(normalise_boxes(sample["boxes_xyxy"], sample["image"].shape[:2]))
         height, width = self.image_size_hw
         kept = (boxes_cxcywh_norm[:, 2:] * (width, height) >= self.min_box_side).all(-1)
-        return {
-            "class_labels": torch.from_numpy(sample["class_ids"][kept]),
-            "boxes": torch.from_numpy(boxes_cxcywh_norm[kept].astype(np.float32)),
-            "image_index": torch.tensor(sample["image_index"], dtype=torch.int64),
-            "orig_size_hw": torch.tensor(sample["orig_size_hw"], dtype=torch.int64),
-            "readable": torch.tensor(sample["readable"]),
-        }
+        return Targets(boxes_cxcywh_norm[kept].astype(np.float32), sample["class_ids"][kept])
+
+
+def _label(sample: Sample, targets: Targets) -> dict[str, torch.Tensor]:
+    return {
+        "class_labels": torch.from_numpy(targets.class_ids),
+        "boxes": torch.from_numpy(targets.boxes_cxcywh_norm),
+        "image_index": torch.tensor(sample["image_index"], dtype=torch.int64),
+        "orig_size_hw": torch.tensor(sample["orig_size_hw"], dtype=torch.int64),
+        "readable": torch.tensor(sample["readable"]),
+    }

@@ -44,9 +44,10 @@ class DetectionDataset(Dataset):
     ``on_unreadable="raise"``.
 
     A transform is called as ``transform(sample, rng, epoch)`` and gets a generator made from seed, epoch and position:
-    a sample is the same whichever worker makes it, and in whatever order. The epoch is in shared memory, so that
-    workers that live longer than an epoch see it change. Everything else is read-only: forked workers share the index,
-    spawned ones get a copy each.
+    a sample is the same whichever worker makes it, and in whatever order. For operations that need several pictures
+    the sample it gets also has ``load_other``: ``load_other(rng)`` is the sample of a picture of the split drawn with
+    ``rng``, unreadable ones replaced as above. The epoch is in shared memory, so that workers that live longer than an
+    epoch see it change. Everything else is read-only: forked workers share the index, spawned ones get a copy each.
 
     **EXIF.** Pictures come upright. Where the annotated size fits only the picture as stored, the boxes were drawn on
     that: with a transform the boxes are turned with the picture. Without one the picture is left as stored instead,
@@ -99,10 +100,12 @@ class DetectionDataset(Dataset):
         if self.transform is None:
             return sample
         epoch = sample["epoch"]
-        return self.transform(sample, sample_rng(self.seed, epoch, image), epoch)
+        changed = self.transform(sample | {"load_other": self._load_other}, sample_rng(self.seed, epoch, image), epoch)
+        changed.pop("load_other", None)  # it would take the whole data set along on its way out of a worker
+        return changed
 
     def load(self, image: int) -> Sample:
-        """The sample of picture ``image`` without the transform; operations that need several pictures call this.
+        """The sample of picture ``image`` without the transform.
 
         Raises:
             UnreadableImageError: the picture cannot be read.
@@ -149,6 +152,9 @@ class DetectionDataset(Dataset):
                 "Run `hf-detr check` on the data."
             )
         return self._stand_in(image, tuple(unreadable))
+
+    def _load_other(self, rng: np.random.Generator) -> Sample:
+        return self._load_readable(int(rng.integers(len(self))))
 
     def _candidates(self, image: int) -> Iterator[int]:
         """Pictures to try in turn: in training every other one after the picture itself, in evaluation no other."""

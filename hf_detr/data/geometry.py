@@ -2,7 +2,7 @@
 
 A frame is a rectangle in the coordinates of the picture it is laid over, and may reach beyond it. Zooming out gives a
 frame larger than the picture, cropping a smaller one, and one within the other is again a frame: however many are
-drawn, pixels are copied once.
+drawn, pixels are copied once. What turns a picture is a matrix instead.
 """
 
 from dataclasses import dataclass
@@ -123,6 +123,43 @@ def iou_crop(
             x0, y0, x1, y1 = crops_xyxy[accepted[0]].astype(int).tolist()
             return Crop(Frame(x0, y0, x1 - x0, y1 - y0), centres_within[accepted[0]])
     return whole
+
+
+def random_affine(
+    size_hw: tuple[int, int],
+    rng: np.random.Generator,
+    *,
+    degrees: float,
+    translate: float,
+    scale: tuple[float, float],
+) -> np.ndarray:
+    """A turn and a scaling about the centre of a picture, then a shift by whole pixels: a matrix ``(2, 3)``.
+
+    It takes points ``(x, y, 1)`` in pixels, the corner of the picture being 0, to where they go. Distributed as
+    torchvision's ``v2.RandomAffine``: up to ``degrees`` in either direction, up to ``translate`` times the picture's
+    sides, a factor between the two of ``scale``.
+    """
+    centre = np.array(size_hw[::-1]) / 2
+    angle = np.deg2rad(rng.uniform(-degrees, degrees))
+    shift = np.round(rng.uniform(-translate, translate, 2) * size_hw[::-1])
+    cosine, sine = rng.uniform(*scale) * np.array([np.cos(angle), np.sin(angle)])
+    linear = np.array([[cosine, -sine], [sine, cosine]])
+    return np.column_stack([linear, centre + shift - linear @ centre])
+
+
+def warp_image(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """A picture ``(H, W, C)`` moved by an affine matrix ``(2, 3)``, at its own size; black where nothing comes to."""
+    # OpenCV counts from the centre of the first pixel, we count from its corner.
+    to_centres = matrix.copy()
+    to_centres[:, 2] += matrix[:, :2] @ (0.5, 0.5) - 0.5
+    height, width = image.shape[:2]
+    return cv2.warpAffine(image, to_centres, (width, height), flags=cv2.INTER_LINEAR)
+
+
+def warp_boxes_xyxy(boxes_xyxy: np.ndarray, matrix: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
+    """Upright boxes ``(n, 4)`` in pixels around where a matrix ``(2, 3)`` takes boxes, cut at the picture's border."""
+    corners = boxes_xyxy[:, [[0, 1], [2, 1], [2, 3], [0, 3]]] @ matrix[:, :2].T + matrix[:, 2]
+    return clip_xyxy(np.concatenate([corners.min(1), corners.max(1)], axis=-1), size_hw)
 
 
 def _random_rectangles_xyxy(size_hw: tuple[int, int], rng: np.random.Generator, min_scale: float) -> np.ndarray:

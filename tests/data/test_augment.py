@@ -104,6 +104,13 @@ def test_heavy_operations_stop_and_the_flip_goes_on():
     assert augmentation(sample, np.random.default_rng(0), 10**6)["image"].shape == sample["image"].shape
 
 
+def test_plain_epochs_come_first_where_asked_for():
+    augmentation = build_augmentation(flip_prob=0, zoom_out_prob=1, start_epoch=2, stop_epoch=3)
+    sample = make_sample(THREE_BOXES)
+    shapes = [augmentation(sample, np.random.default_rng(0), epoch)["image"].shape for epoch in range(5)]
+    assert [shape != sample["image"].shape for shape in shapes] == [False, False, True, False, False]
+
+
 def test_defaults_are_those_of_the_arguments():
     arguments = AugmentArguments()
     assert build_augmentation() == build_augmentation(
@@ -112,6 +119,7 @@ def test_defaults_are_those_of_the_arguments():
         iou_crop_prob=arguments.iou_crop_prob,
         flip_prob=arguments.flip_prob,
         min_box_side=arguments.min_box_side,
+        mosaic_prob=arguments.mosaic_prob,
     )
 
 
@@ -129,7 +137,7 @@ def test_own_operations_can_be_added():
     def darker(sample, rng):
         return sample | {"image": sample["image"] // 2}
 
-    augmentation = Augmentation(heavy=[darker], always=[RandomFlip(1.0)], stop_epoch=1)
+    augmentation = Augmentation(heavy=[darker], always=[RandomFlip(1.0)], heavy_epochs=(0, 1))
     sample = make_sample(THREE_BOXES)
     changed = augmentation(sample, np.random.default_rng(0), 0)
     np.testing.assert_array_equal(changed["image"], sample["image"][:, ::-1] // 2)

@@ -1,0 +1,87 @@
+"""Four pictures become one: the mosaic of DEIM's Dense O2O (https://huggingface.co/papers/2412.04234).
+
+The tiles are the picture in hand and three others of the split, drawn anew each time. There is no cache of recent
+tiles as DEIMv2 has it: what lies in such a cache depends on what a worker did before, and a sample would no longer
+follow from seed, epoch and position alone. It costs three more pictures read for each mosaic.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+import cv2
+import numpy as np
+
+from hf_detr.data.dataset import Sample
+from hf_detr.data.geometry import random_affine, warp_boxes_xyxy, warp_image
+
+# A wider tile would make a canvas of mostly nothing, and one pixel by a thousand an enormous one.
+MAX_TILE_ASPECT = 4
+
+
+@dataclass(frozen=True)
+class Mosaic:
+    """Put four pictures together, two by two, then turn, shift and scale the whole.
+
+    Boxes of all four stay, those outside of the canvas with an empty area: `DropThinBoxes` comes after this. Tiles
+    that cannot be read are replaced and named like any other picture, see `DetectionDataset`.
+
+    Attributes:
+        side: shorter side of each tile in pixels; the papers take half of the input size.
+        degrees: largest turn in either direction.
+        translate: largest shift, as a share of the canvas.
+        scale: smallest and largest factor.
+    """
+
+    side: int
+    degrees: float = 10.0
+    translate: float = 0.1
+    scale: tuple[float, float] = (0.5, 1.5)
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        tiles = [sample, *(sample["load_other"](rng) for _ in range(3))]
+        image, boxes_xyxy = tile_pictures([scale_tile(tile["image"], tile["boxes_xyxy"], self.side) for tile in tiles])
+        size_hw = image.shape[:2]
+        matrix = random_affine(size_hw, rng, degrees=self.degrees, translate=self.translate, scale=self.scale)
+        return sample | {
+            "image": warp_image(image, matrix),
+            "boxes_xyxy": warp_boxes_xyxy(boxes_xyxy, matrix, size_hw).astype(np.float32),
+            "class_ids": np.concatenate([tile["class_ids"] for tile in tiles]),
+            "unreadable": tuple(chain.from_iterable(tile["unreadable"] for tile in tiles)),
+        }
+
+
+def tile_size_hw(size_hw: tuple[int, int], side: int) -> tuple[int, int]:
+    """Height and width of a tile whose shorter side has ``side`` pixels, the longer one at most four times as many.
+
+    >>> tile_size_hw((480, 640), 320), tile_size_hw((1000, 10), 320)
+    ((320, 426), (1280, 320))
+    """
+    shorter = min(size_hw)
+    height, width = (min(int(side * length / shorter), MAX_TILE_ASPECT * side) for length in size_hw)
+    return height, width
+
+
+def scale_tile(image: np.ndarray, boxes_xyxy: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
+    """A picture ``uint8 (H, W, 3)`` and its boxes ``(n, 4)`` in pixels, at the size of a tile."""
+    height, width = tile_size_hw(image.shape[:2], side)
+    shrinks = height < image.shape[0]
+    scaled = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    factors_xy = width / image.shape[1], height / image.shape[0]
+    return scaled, boxes_xyxy * (*factors_xy, *factors_xy)
+
+
+def tile_pictures(tiles: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """Four pictures and their boxes on one black canvas of two by two cells, each as large as the largest of them.
+
+    Every picture lies in the upper left corner of its cell, as in the papers' code.
+    """
+    heights, widths = zip(*(image.shape[:2] for image, _ in tiles), strict=True)
+    cell_height, cell_width = max(heights), max(widths)
+    canvas = np.zeros((2 * cell_height, 2 * cell_width, 3), dtype=np.uint8)
+    moved = []
+    for k, (image, boxes_xyxy) in enumerate(tiles):
+        top, left = k // 2 * cell_height, k % 2 * cell_width
+        canvas[top : top + image.shape[0], left : left + image.shape[1]] = image
+        moved.append(boxes_xyxy + np.array([left, top, left, top]))
+    return canvas, np.concatenate(moved)
