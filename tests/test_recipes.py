@@ -300,7 +300,7 @@ def test_d_fine_recipes_have_the_authors_numbers(size: str) -> None:
     assert train["learning_rate"] == rate
     assert train["learning_rate"] * train["backbone_lr_ratio"] == pytest.approx(backbone_rate)
     assert train["weight_decay"] == decay
-    assert train["per_device_train_batch_size"] * 4 == batch
+    assert train["per_device_train_batch_size"] * 4 == train["reference_batch_size"] == batch
     assert (augment.multi_scale_repeat if augment.multi_scale else None) == repeat
     assert (train["warmup_steps"], train["max_grad_norm"], train["lr_schedule"]) == (500, 0.1, "constant")
     assert (train["ema"], train["ema_decay"], train["ema_warmup_steps"]) == (True, 0.9999, 1000)

@@ -45,8 +45,9 @@ GROUPS = {
         "use_cpu seed early_stopping_patience resume"
     ),
     "Optimiser": (
-        "learning_rate reference_batch_size backbone_lr_ratio weight_decay warmup_steps lr_schedule lr_floor flat_epochs max_grad_norm "
-        "optim sync_batchnorm ema ema_decay ema_warmup_steps late_matcher matcher_change_epoch"
+        "learning_rate reference_batch_size backbone_lr_ratio weight_decay warmup_steps lr_schedule lr_floor "
+        "flat_epochs max_grad_norm optim sync_batchnorm ema ema_decay ema_warmup_steps late_matcher "
+        "matcher_change_epoch"
     ),
     "Augmentation": (
         "photometric_prob zoom_out_prob iou_crop_prob flip_prob mosaic_prob mixup_prob copyblend_prob min_box_side "

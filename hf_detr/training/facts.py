@@ -32,8 +32,8 @@ def run_facts(trainer: "DetrTrainer", dataset: str) -> RunFacts:
         training={
             "steps": state.global_step,
             "epochs": round(state.epoch or 0, 2),
-            "batch size": args.train_batch_size * args.gradient_accumulation_steps * args.world_size,
-            "learning rate": args.learning_rate,
+            "batch size": args.total_batch_size,
+            "learning rate": args.rates().learning_rate,
             "seed": args.seed,
             "device": str(args.device),
             "processes": args.world_size,

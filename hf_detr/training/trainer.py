@@ -34,7 +34,7 @@ from hf_detr.training.callbacks import EmaCallback, InterruptCallback, LateMatch
 from hf_detr.training.ema import ModelEma
 from hf_detr.training.facts import run_facts
 from hf_detr.training.optimizer import parameter_groups
-from hf_detr.training.schedule import fit_warmup, flat_cosine, linear_warmup
+from hf_detr.training.schedule import flat_cosine, linear_warmup
 
 logger = logging.getLogger(__name__)
 
@@ -107,7 +107,8 @@ class DetrTrainer(Trainer):
 
         self.ema = None
         if args.ema:
-            self.ema = ModelEma(self.model, decay=args.ema_decay, warmup_steps=args.ema_warmup_steps)
+            rates = args.rates()
+            self.ema = ModelEma(self.model, decay=rates.ema_decay, warmup_steps=rates.ema_warmup_steps)
             self.add_callback(EmaCallback(self.ema))
         change_epoch = args.matcher_change(len(train_dataset)) if train_dataset is not None else None
         if change_epoch is not None:
@@ -165,7 +166,7 @@ class DetrTrainer(Trainer):
             args = self.args
             groups = parameter_groups(
                 self.model,
-                learning_rate=args.learning_rate,
+                learning_rate=args.rates().learning_rate,
                 backbone_lr_ratio=args.backbone_lr_ratio,
                 weight_decay=args.weight_decay,
             )
@@ -180,7 +181,7 @@ class DetrTrainer(Trainer):
         if args.lr_schedule == "transformers":
             return super().create_scheduler(num_training_steps, optimizer)
         if self.lr_scheduler is None:
-            warmup = fit_warmup(args.warmup_steps, num_training_steps)
+            warmup = args.get_warmup_steps(num_training_steps)
             stages = args.stages(len(self.train_dataset))
             per_epoch = num_training_steps / stages.total
             if args.lr_schedule == "flat_cosine":
