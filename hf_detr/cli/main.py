@@ -12,6 +12,7 @@ from hf_detr.errors import HfDetrError, did_you_mean
 GROUPS = {
     "Your data": {
         "check": ("hf_detr.cli.check", "what is wrong with a data set, before an hour of training on it"),
+        "preview": ("hf_detr.cli.preview", "what a model will be trained on: pictures of an epoch, augmented"),
     },
     "Your model": {
         "train": ("hf_detr.cli.train", "train a detector from a recipe"),

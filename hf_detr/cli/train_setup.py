@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from hf_detr.data.augment import Augmentation
     from hf_detr.data.coco_layouts import CocoSplit
     from hf_detr.data.collate import DetectionCollator
+    from hf_detr.data.dataset import DetectionDataset
     from hf_detr.data.policy import Policy
     from hf_detr.recipes import Recipe
     from hf_detr.training.arguments import DetrTrainingArguments
@@ -99,20 +100,14 @@ def load_datasets(splits: "dict[str, CocoSplit]", recipe: "Recipe", args: "DetrT
     from hf_detr.data.coco import load_coco_index
     from hf_detr.data.dataset import DetectionDataset
 
-    on_unreadable = recipe.data.on_unreadable
-    train_index = load_coco_index(splits["train"].images_dir, splits["train"].annotations_path, name="train")
+    train_set = load_train_set(splits["train"], recipe, args)
+    train_index = train_set.index
     batch = args.train_batch_size * args.world_size
     if len(train_index) < batch:
         raise DatasetError(
             f"{train_index.annotations_path} has {len(train_index)} pictures, fewer than one batch of {batch}. "
             f"Use --per_device_train_batch_size {max(1, len(train_index) // args.world_size)} or less."
         )
-    train_set = DetectionDataset(
-        train_index,
-        transform=build_transform(recipe, args, len(train_index)),
-        seed=args.seed,
-        on_unreadable=on_unreadable,
-    )
     if "valid" not in splits:
         logger.warning("No validation split: nothing is evaluated, and the last weights are kept, not the best.")
         args.eval_strategy, args.load_best_model_at_end = IntervalStrategy.NO, False
@@ -125,7 +120,25 @@ def load_datasets(splits: "dict[str, CocoSplit]", recipe: "Recipe", args: "DetrT
         name="valid",
         class_names=train_index.class_names,
     )
-    return train_set, DetectionDataset(valid_index, on_unreadable=on_unreadable)
+    return train_set, DetectionDataset(valid_index, on_unreadable=recipe.data.on_unreadable)
+
+
+def load_train_set(split: "CocoSplit", recipe: "Recipe", args: "DetrTrainingArguments") -> "DetectionDataset":
+    """The training pictures, changed as the recipe says.
+
+    Raises:
+        DatasetError: annotations that cannot be used.
+    """
+    from hf_detr.data.coco import load_coco_index
+    from hf_detr.data.dataset import DetectionDataset
+
+    index = load_coco_index(split.images_dir, split.annotations_path, name="train")
+    return DetectionDataset(
+        index,
+        transform=build_transform(recipe, args, len(index)),
+        seed=args.seed,
+        on_unreadable=recipe.data.on_unreadable,
+    )
 
 
 def stop_epoch(args: "DetrTrainingArguments", num_images: int) -> float | None:

@@ -1,12 +1,14 @@
-"""A look at a data set: some of its pictures with their boxes, as a detector will get them."""
+"""A look at a data set: some of its pictures with their boxes, as they are and as a detector will see them."""
 
 from collections.abc import Iterator, Mapping
 
 import numpy as np
 from PIL import Image
 
+from hf_detr.boxes import cxcywh_to_xyxy
 from hf_detr.data.coco import load_coco_index
 from hf_detr.data.coco_layouts import CocoSplit
+from hf_detr.data.collate import DetectionCollator
 from hf_detr.data.dataset import DetectionDataset
 from hf_detr.data.index import DetectionIndex
 from hf_detr.draw import draw_boxes, image_grid
@@ -37,6 +39,34 @@ def preview_grid(splits: Mapping[str, CocoSplit], *, count: int = 12, seed: int 
         for picture, title in _drawn(index, share, seed):
             images.append(picture)
             titles.append(title)
+    return image_grid(images, columns=4, titles=titles, cell_side=_CELL_SIDE) if images else None
+
+
+def training_grid(
+    dataset: DetectionDataset, collator: DetectionCollator, *, epoch: int, count: int = 12, batch_size: int = 4
+) -> Image.Image | None:
+    """Pictures and boxes of an epoch exactly as a model is trained on them; None if no picture has objects.
+
+    Args:
+        dataset: with the transform of the training; it is set to ``epoch``.
+        collator: that of the training; multi-scale shows as pictures of different size.
+        epoch: counted from 0.
+        count: how many pictures, those of `images_of_all_classes`.
+        batch_size: pictures per batch. Where pictures are mixed, they are with others of their batch.
+    """
+    dataset.set_epoch(epoch)
+    names = dataset.index.class_names
+    chosen = images_of_all_classes(dataset.index, dataset.seed)[:count]
+    images, titles = [], []
+    for begin in range(0, len(chosen), batch_size):
+        batch = collator([dataset[image] for image in chosen[begin : begin + batch_size]])
+        for pixels_chw, label in zip(batch["pixel_values"], batch["labels"], strict=True):
+            height, width = pixels_chw.shape[1:]
+            boxes_xyxy = cxcywh_to_xyxy(label["boxes"].numpy()) * (width, height, width, height)
+            class_ids = label["class_labels"].tolist()
+            labels = [names[class_id] for class_id in class_ids]
+            images.append(draw_boxes(pixels_chw.permute(1, 2, 0).numpy(), boxes_xyxy, labels, class_ids))
+            titles.append(f"{dataset.index.file_names[int(label['image_index'])]}, {height} x {width}")
     return image_grid(images, columns=4, titles=titles, cell_side=_CELL_SIDE) if images else None
 
 
