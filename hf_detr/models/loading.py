@@ -37,6 +37,9 @@ logger = logging.getLogger(__name__)
 # Tensors with one row per class, in every family; the denoising embedding has one more, for padding.
 _CLASS_TENSOR = re.compile(r"(?:^|\.)(?:class_embed\.\d+|enc_score_head|denoising_class_embed)\.(?:weight|bias)$")
 
+# Without a teacher the projector to its features would get no gradient, which several processes wait for in vain.
+_WITHOUT_TEACHER = {"teacher_dim": None}
+
 
 def load_from_scratch(
     family: str,
@@ -50,7 +53,7 @@ def load_from_scratch(
     """A model with the random weights the paper starts from, and its image processor.
 
     The backbone is random too, so that its batch norms train in every size; the authors freeze those of a few, which
-    start from pretrained backbones.
+    start from pretrained backbones. RT-DETRv4 comes without the projector to its teacher.
 
     Args:
         family: such as ``"d_fine"``, see `hf_detr.models.families.FAMILIES`.
@@ -65,6 +68,8 @@ def load_from_scratch(
         CheckpointError: an image size the model cannot take, or more queries than the image has anchors.
     """
     overrides = {"freeze_backbone_batch_norms": False, **_overrides(config_overrides, num_queries)}
+    if family == "rt_detr_v4":
+        overrides = _WITHOUT_TEACHER | overrides
     config = build_config(family, size, id2label=id2label, **overrides)
     processor = build_processor(config, image_size_hw)
     model = load_class(ARCHITECTURES[config.model_type].model_class)(config)
@@ -106,7 +111,7 @@ def load_for_finetuning(
     pretrained, processor = _load(model_name_or_path, revision, complete=False)
     overrides = _overrides(config_overrides, num_queries)
     if getattr(pretrained.config, "teacher_dim", None) is not None:
-        overrides = {"teacher_dim": None, **overrides}  # without a teacher the projector would get no gradient
+        overrides = _WITHOUT_TEACHER | overrides
     variant = recognise_variant(pretrained.config)
     if variant is not None and not _freezes_batch_norms(*variant):
         # Converted checkpoints on the Hub all say True, whatever the authors trained with.

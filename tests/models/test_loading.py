@@ -11,7 +11,7 @@ from hf_detr.errors import CheckpointError, RecipeError
 from hf_detr.models.families import build_processor
 from hf_detr.models.initialization import PRIOR_BIAS
 from hf_detr.models.loading import load_detector, load_for_finetuning, load_from_scratch, match_classes
-from tests.tiny import IMAGE_SIZE_HW, TINY_FAMILIES, tiny_model
+from tests.tiny import IMAGE_SIZE_HW, TINY_FAMILIES, tiny_model, tiny_overrides
 
 
 @pytest.fixture(scope="module")
@@ -218,3 +218,12 @@ def test_a_file_instead_of_a_folder(tmp_path):
     (tmp_path / "model.pth").write_bytes(b"")
     with pytest.raises(CheckpointError, match="hf-detr convert"):
         load_detector(tmp_path / "model.pth")
+
+
+def test_rt_detr_v4_from_scratch_has_no_projector_without_a_teacher():
+    overrides = dict(tiny_overrides("rt_detr_v4"))
+    del overrides["teacher_dim"]
+    model, _ = load_from_scratch(
+        "rt_detr_v4", "s", id2label={0: "a"}, image_size_hw=IMAGE_SIZE_HW, config_overrides=overrides
+    )
+    assert not any("projector" in name for name, _ in model.named_parameters())
