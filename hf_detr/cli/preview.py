@@ -24,10 +24,13 @@ _SETTINGS = ("image_size", "num_train_epochs", "flat_epochs")
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="hf-detr preview", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="hf-detr preview",
+        usage="hf-detr preview DIR RECIPE [options] [--setting value ...]",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("data", help="folder with the data set")
-    parser.add_argument("recipe", help="a name from `hf-detr recipe list`, or a YAML file")
+    parser.add_argument("data", metavar="DIR", help="folder with the data set")
+    parser.add_argument("recipe", metavar="RECIPE", help="a name from `hf-detr recipe list`, or a YAML file")
     parser.add_argument("--epoch", type=int, metavar="N", help="counted from 0; default: the first augmented one")
     parser.add_argument("--count", type=int, default=12, metavar="N", help="pictures to draw; default: 12")
     parser.add_argument("--seed", metavar="N", help="another seed, other pictures; default: the recipe's")
@@ -53,6 +56,11 @@ def main(argv: list[str] | None = None) -> int:
     require_positive(parser, count=args.count)
     if args.epoch is not None and args.epoch < 0:
         parser.error(f"--epoch counts from 0, got {args.epoch}")
+
+    from PIL import Image
+
+    if args.output.suffix.lower() not in Image.registered_extensions():
+        parser.error(f"--output: {args.output.suffix or 'no suffix'} is no kind of picture; use .png or .jpg")
 
     from hf_detr.cli import train_setup
     from hf_detr.cli.train_summary import describe_policy

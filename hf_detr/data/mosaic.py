@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-import cv2
 import numpy as np
 
 from hf_detr.data.dataset import Sample
 from hf_detr.data.geometry import random_affine, warp_boxes_xyxy, warp_image
+from hf_detr.data.images import resize_image
 
 # A wider tile would make a canvas of mostly nothing, and one pixel by a thousand an enormous one.
 MAX_TILE_ASPECT = 4
@@ -65,10 +65,8 @@ def tile_size_hw(size_hw: tuple[int, int], side: int) -> tuple[int, int]:
 def scale_tile(image: np.ndarray, boxes_xyxy: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
     """A picture ``uint8 (H, W, 3)`` and its boxes ``(n, 4)`` in pixels, at the size of a tile."""
     height, width = tile_size_hw(image.shape[:2], side)
-    shrinks = height < image.shape[0]
-    scaled = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
     factors_xy = width / image.shape[1], height / image.shape[0]
-    return scaled, boxes_xyxy * (*factors_xy, *factors_xy)
+    return resize_image(image, (height, width)), boxes_xyxy * (*factors_xy, *factors_xy)
 
 
 def tile_pictures(tiles: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:

@@ -52,6 +52,7 @@ def test_what_cannot_be_drawn_says_why(data: Path, tmp_path: Path, capsys: pytes
     ]:
         assert main(["preview", *map(str, arguments), "--output", str(tmp_path / "none.png")]) == 2
         assert message in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        main(["preview", str(data), recipe, "--epoch", "-1"])
+    for flags in (["--epoch", "-1"], ["--count", "0"], ["--output", str(tmp_path / "grid.text")]):
+        with pytest.raises(SystemExit):
+            main(["preview", str(data), recipe, *flags])
     assert not (tmp_path / "none.png").exists()
