@@ -13,7 +13,7 @@ from hf_detr.data.arguments import AugmentArguments, DataArguments
 from hf_detr.errors import RecipeError
 from hf_detr.fields import Field, all_fields, fields_of
 from hf_detr.models.arguments import ModelArguments
-from hf_detr.recipes import find_recipe, header_line, load_recipe, recipe_names
+from hf_detr.recipes import find_recipe, load_recipe
 from hf_detr.training.arguments import DetrTrainingArguments
 
 
@@ -257,53 +257,6 @@ def test_access_tokens_are_not_written() -> None:
     recipe = load_recipe(None, {"hub_token": "hf_secret"})
     assert recipe.train["hub_token"] == "hf_secret"
     assert "hf_secret" not in recipe.to_yaml()
-
-
-# The recipes we ship
-
-
-@pytest.mark.parametrize("name", recipe_names())
-def test_packaged_recipes_load_and_say_what_they_are(name: str) -> None:
-    path = find_recipe(name)
-    recipe = load_recipe(name)
-    assert recipe.name == name
-    assert recipe.model.from_scratch or recipe.model.model_name_or_path
-    assert header_line(path).endswith(".")
-    header = [line for line in path.read_text().splitlines() if line.startswith("#")]
-    assert all(any(line.startswith(f"#   {word}:") for line in header) for word in ("run", "expect", "source"))
-    assert all(len(line) <= 119 for line in path.read_text().splitlines())
-
-
-@pytest.mark.parametrize("name", recipe_names())
-def test_users_can_extend_every_packaged_recipe(tmp_path: Path, name: str) -> None:
-    load_recipe(write(tmp_path / "mine.yaml", f"extends: {name}\n"))
-
-
-# size: epochs, first epoch without augmentation, rate, backbone's rate, decay, batch on 4 devices, repeats of 640 px:
-# as the authors' configuration files have it
-PUBLISHED = {
-    "n": (160, 148, 8e-4, 4e-4, 1e-4, 128, None),
-    "s": (132, 120, 2e-4, 1e-4, 1e-4, 32, 20),
-    "m": (132, 120, 2e-4, 2e-5, 1e-4, 32, 6),
-    "l": (80, 72, 2.5e-4, 1.25e-5, 1.25e-4, 32, 4),
-    "x": (80, 72, 2.5e-4, 2.5e-6, 1.25e-4, 32, 3),
-}
-
-
-@pytest.mark.parametrize("size", PUBLISHED)
-def test_d_fine_recipes_have_the_authors_numbers(size: str) -> None:
-    recipe = load_recipe(f"d_fine/{size}")
-    train, augment = recipe.train, recipe.augment
-    epochs, stop, rate, backbone_rate, decay, batch, repeat = PUBLISHED[size]
-    assert (recipe.model.family, recipe.model.size) == ("d_fine", size)
-    assert (train["num_train_epochs"], train["num_train_epochs"] - train["no_aug_epochs"]) == (epochs, stop)
-    assert train["learning_rate"] == rate
-    assert train["learning_rate"] * train["backbone_lr_ratio"] == pytest.approx(backbone_rate)
-    assert train["weight_decay"] == decay
-    assert train["per_device_train_batch_size"] * 4 == train["reference_batch_size"] == batch
-    assert (augment.multi_scale_repeat if augment.multi_scale else None) == repeat
-    assert (train["warmup_steps"], train["max_grad_norm"], train["lr_schedule"]) == (500, 0.1, "constant")
-    assert (train["ema"], train["ema_decay"], train["ema_warmup_steps"]) == (True, 0.9999, 1000)
 
 
 def test_setting_names_are_unique_across_sections() -> None:

@@ -66,8 +66,8 @@ def plan_matcher_change(stages: Stages, *, late_matcher: bool, change_epoch: flo
 
 
 def _in_epochs(given: float, total_epochs: float) -> float:
-    """A number of epochs; one below 1 is a share of the run, in whole epochs."""
-    return round(given * total_epochs) if 0 < given < 1 else given
+    """A number of epochs; one below 1 is a share of the run, in whole epochs and one at least."""
+    return max(1, round(given * total_epochs)) if 0 < given < 1 else given
 
 
 def fit_warmup(warmup: float, total_steps: int) -> int:
