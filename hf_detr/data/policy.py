@@ -47,12 +47,12 @@ def plan_policy(
     tenth of a run shorter than 40, are plain; then everything is on, mosaic and mixup until epoch ``flat``, the rest
     until epoch ``stop`` (None for never). D-FINE augments from the first epoch on: ``plain_start`` is False.
 
-    Numbers that are given are epochs, or shares of the run where they lie between 0 and 1.
+    Numbers that are given are epochs, or shares of the run, in whole epochs, where they lie between 0 and 1.
 
     >>> plan_policy(132, flat=64, stop=120, plain_start=True)
     Policy(augment=(4, 120), mosaic=(4, 64), mixup=(4, 64), copyblend=(4, 120))
     >>> plan_policy(500, flat=250, stop=468, plain_start=True, augment_epochs=[4, 0.8]).augment
-    (4, 400.0)
+    (4, 400)
 
     Raises:
         RecipeError: a range that is not two numbers in order.
@@ -73,7 +73,9 @@ def _epochs(name: str, given: Sequence[float] | None, total_epochs: float) -> Ep
     if given is None:
         return None
     if len(given) == 2:
-        first, end = (number * total_epochs if 0 < number < 1 else number for number in given)
+        first, end = (round(number * total_epochs) if 0 < number < 1 else number for number in given)
+        if 0 < given[1] < 1:
+            end = max(end, 1)  # a run of less than an epoch has one epoch all the same
         if 0 <= first <= end:
             return first, end
     raise RecipeError(

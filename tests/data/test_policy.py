@@ -39,6 +39,11 @@ def test_recipes_off_the_rule_say_so_in_shares_of_the_run():
     assert nano.copyblend == (4, 78) and nano.augment == (4, 148)
 
 
+@pytest.mark.parametrize(("epochs", "expected"), [(30, (0, 24)), (12, (0, 10)), (1, (0, 1)), (0.1, (0, 1))])
+def test_shares_are_whole_epochs_and_never_nothing(epochs, expected):
+    assert policy_of(epochs, 32, augment_epochs=[0.008, 0.8]).augment == expected
+
+
 def test_the_24_epochs_from_objects365_to_coco():
     policy = policy_of(24, 4, flat_epochs=12)
     assert (*policy.mosaic, policy.augment[1]) == (2, 12, 20)
