@@ -242,7 +242,6 @@ def _check_rates(args: DetrTrainingArguments, stages, num_images: int) -> None:
 # They train
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "tiny"),
     [

@@ -16,8 +16,23 @@ from hf_detr.recipes import load_recipe, recipe_names
 def test_list_has_a_line_for_every_recipe(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["recipe", "list"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == recipe_names()
-    assert "d_fine/s_finetune  D-FINE-S on your own COCO-format data, from COCO weights." in lines
+    assert all(len(line) <= 130 for line in lines)
+    shown = [line.split()[0] for line in lines if line.startswith("  ")]
+    assert sorted(shown) == recipe_names()
+    assert "  d_fine/s_finetune    D-FINE-S on your own COCO-format data, from COCO weights." in lines
+
+
+def test_list_goes_by_family_purpose_and_size(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["recipe", "list"]) == 0
+    groups = [group.splitlines() for group in capsys.readouterr().out.split("\n\n")]
+    assert groups[0][0] == "D-FINE, https://huggingface.co/papers/2410.13842"
+    titles = [group[0].split(",")[0] for group in groups]
+    assert titles == ["D-FINE", "DEIM", "RT-DETRv4", "RT-DETRv2", "DEIMv2", "demo"]
+    assert main(["recipe", "list", "deim"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [line.rstrip() for line in groups[1]]
+    sizes = [line.split()[0].removeprefix("deim/") for line in lines[1:]]
+    assert sizes == ["n", "s", "m", "l", "x", "r18", "r34", "r50m", "r50", "r101", "x_obj2coco"]
 
 
 def test_show_is_the_recipe_with_the_source_of_every_value(capsys: pytest.CaptureFixture[str]) -> None:
