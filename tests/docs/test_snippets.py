@@ -132,7 +132,8 @@ def test_commands_and_flags_in_the_prose_exist(page: Path, flags: dict[str, set[
 
 @pytest.mark.parametrize("page", PAGES, ids=map(name_of, PAGES))
 def test_recipes_that_are_named_exist(page: Path) -> None:
-    named = re.findall(r"\b(?:d_fine|demo)/\w+", page.read_text(encoding="utf-8"))
+    folders_of_recipes = "|".join(sorted({name.split("/")[0] for name in recipe_names()}))
+    named = re.findall(rf"\b(?<!/)(?:{folders_of_recipes})/[\w-]*\w", page.read_text(encoding="utf-8"))
     folders = {"demo/digits", "demo/run", "demo/evaluation"}
     assert [name for name in named if name not in recipe_names() and name not in folders] == []
 
