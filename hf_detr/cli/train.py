@@ -67,13 +67,15 @@ def train(recipe: "Recipe") -> int:
     train_set, valid_set = train_setup.load_datasets(splits, recipe, args)
     set_seed(args.seed)
     model, processor = train_setup.build_model(recipe, train_set.id2label, checkpoint)
+    collator = train_setup.build_collator(recipe, args, len(train_set))
+    train_setup.refuse_small_sizes(collator, model.config)
     trainer = DetrTrainer(
         model,
         args,
         processing_class=processor,
         train_dataset=train_set,
         eval_dataset=valid_set,
-        data_collator=train_setup.build_collator(recipe, args, len(train_set)),
+        data_collator=collator,
     )
     if is_main:
         Path(args.output_dir).mkdir(parents=True, exist_ok=True)

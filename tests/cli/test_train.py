@@ -85,6 +85,14 @@ def test_fine_tuning_starts_from_a_finished_run(run, recipe, data, tmp_path, cap
     assert "3 of 3 carried over" in caplog.text
 
 
+def test_multi_scale_below_the_number_of_queries_is_refused_at_once(recipe, data, tmp_path, capsys):
+    assert train(recipe, data, tmp_path / "run", "--multi_scale", "true") == 2
+    message = capsys.readouterr().err
+    assert "The smallest size of multi-scale: num_queries is 30, but a picture of 32 x 32 px has only 20" in message
+    assert "--no_multi_scale" in message
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_killed_run_resumes_with_an_equal_loss_curve(recipe, data, tmp_path):
     settings = ["--num_train_epochs", "6", "--eval_strategy", "steps", "--eval_steps", "3"]
     settings += ["--save_strategy", "steps", "--save_steps", "3"]
