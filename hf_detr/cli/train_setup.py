@@ -210,7 +210,7 @@ def build_model(recipe: "Recipe", id2label: dict[int, str], checkpoint: Path | N
         RecipeError: neither a checkpoint nor `from_scratch`.
         CheckpointError: it cannot be loaded, or does not fit the data or the image size.
     """
-    from hf_detr.models.loading import load_detector, load_for_finetuning, load_from_scratch
+    from hf_detr.models.loading import freeze_like_paper, load_detector, load_for_finetuning, load_from_scratch
 
     choice = recipe.model
     if checkpoint is not None:
@@ -220,6 +220,8 @@ def build_model(recipe: "Recipe", id2label: dict[int, str], checkpoint: Path | N
                 f"{checkpoint} was trained on other classes than the data has now: "
                 f"{list(model.config.id2label.values())} against {list(id2label.values())}. Resume with the same data."
             )
+        if not choice.from_scratch:
+            freeze_like_paper(model)
         return model, processor
     if choice.from_scratch:
         return load_from_scratch(

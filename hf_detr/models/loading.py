@@ -126,10 +126,15 @@ def load_for_finetuning(
     rows = match_classes(pretrained.config.id2label, config.id2label, class_map or ())
     report = carry_weights(model, pretrained.state_dict(), rows)
     logger.info("%s", report.describe(str(model_name_or_path), pretrained.config.id2label, config.id2label, rows))
-    if variant is not None and config.freeze_backbone_batch_norms:
-        freeze_stem(model)
+    freeze_like_paper(model)
     use_paper_denoising(model)
     return model, processor
+
+
+def freeze_like_paper(model: PreTrainedModel) -> None:
+    """Freeze the stem of an official size whose backbone's batch norms are frozen, as the authors do."""
+    if recognise_variant(model.config) is not None and model.config.freeze_backbone_batch_norms:
+        freeze_stem(model)
 
 
 def load_detector(model_name_or_path: str | os.PathLike, revision: str = "main"):

@@ -9,8 +9,15 @@ from transformers import AutoModelForObjectDetection, DetrConfig, DFineForObject
 
 from hf_detr.errors import CheckpointError, RecipeError
 from hf_detr.models.families import build_processor
+from hf_detr.models.freeze import freeze_constants
 from hf_detr.models.initialization import PRIOR_BIAS
-from hf_detr.models.loading import load_detector, load_for_finetuning, load_from_scratch, match_classes
+from hf_detr.models.loading import (
+    freeze_like_paper,
+    load_detector,
+    load_for_finetuning,
+    load_from_scratch,
+    match_classes,
+)
 from tests.tiny import IMAGE_SIZE_HW, TINY_FAMILIES, tiny_model, tiny_overrides
 
 
@@ -227,3 +234,17 @@ def test_rt_detr_v4_from_scratch_has_no_projector_without_a_teacher():
         "rt_detr_v4", "s", id2label={0: "a"}, image_size_hw=IMAGE_SIZE_HW, config_overrides=overrides
     )
     assert not any("projector" in name for name, _ in model.named_parameters())
+
+
+def test_a_checkpoint_of_a_fine_tuning_run_trains_the_same_parameters_again(tmp_path):
+    kwargs = {"id2label": {0: "a"}, "config_overrides": {"freeze_backbone_batch_norms": True, "decoder_layers": 6}}
+    model, processor = load_from_scratch("d_fine", "l", **kwargs)
+    for part in (model, processor):
+        part.save_pretrained(tmp_path)
+    tuned, _ = load_for_finetuning(tmp_path, id2label={0: "b"})
+    resumed, _ = load_detector(tmp_path)
+    freeze_like_paper(resumed)
+    freeze_constants(resumed)
+    trained = [{name for name, p in m.named_parameters() if p.requires_grad} for m in (tuned, resumed)]
+    assert trained[0] == trained[1]
+    assert not any("embedder" in name for name in trained[0])
