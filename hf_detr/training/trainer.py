@@ -129,9 +129,13 @@ class DetrTrainer(HubTrainer):
         collator = self.data_collator
         self.data_collator = collator if is_training else collator.for_evaluation()
         try:
-            return super()._get_dataloader(dataset, description, batch_size, sampler_fn, is_training, dataloader_key)
+            loader = super()._get_dataloader(dataset, description, batch_size, sampler_fn, is_training, dataloader_key)
         finally:
             self.data_collator = collator
+        # Starting worker processes draws a seed for them. Drawn from the global generator, it would make the noise of
+        # denoising queries depend on when workers were started: a resumed run would differ from one that went on.
+        loader.base_dataloader.generator = torch.Generator().manual_seed(self.args.seed)
+        return loader
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
         for path, reason in inputs.pop("unreadable", ()):

@@ -19,21 +19,18 @@ def data(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory) -> Path:
-    """Five epochs: one plain by hand, two with mosaic and mixup, one without them, one plain by rule.
-
-    Without denoising queries: their noise is drawn by the model, from random numbers that torch's loaders share.
-    """
+    """Five epochs: one plain by hand, two with mosaic and mixup, one without them, one plain by rule."""
     path = tmp_path_factory.mktemp("recipe") / "dense.yaml"
     content = {
         "model": {
             "from_scratch": True,
             "size": "n",
-            "config_overrides": tiny_overrides("d_fine") | {"num_denoising": 0},
+            "config_overrides": tiny_overrides("d_fine"),
         },
         "data": {"image_size": 64},
         "augment": {
             **{"mosaic_prob": 0.5, "mixup_prob": 0.5, "copyblend_prob": 0.5},
-            **{"augment_epochs": [1, 4], "mosaic_epochs": [1, 3]},
+            **{"augment_epochs": [1, 4], "mosaic_epochs": [1, 3], "multi_scale": False},
         },
         "train": {
             **{"num_train_epochs": 5, "per_device_train_batch_size": 2, "dataloader_num_workers": 0},

@@ -105,6 +105,19 @@ def test_a_resumed_run_continues_bit_for_bit(tmp_path, data):
             assert torch.equal(a, b), name
 
 
+def test_a_run_resumed_between_epochs_continues_bit_for_bit_with_persistent_workers(tmp_path, data):
+    # Workers that live on draw no new seed when an epoch begins, those of the resumed run do: it must not matter.
+    settings = {"data": data, "num_train_epochs": 3, "dataloader_num_workers": 1, "save_strategy": "epoch"}
+    straight = make_trainer(tmp_path / "straight", **settings, save_total_limit=5)
+    straight.train()
+    resumed = make_trainer(tmp_path / "resumed", **settings)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "straight" / "run" / "checkpoint-2"))
+    assert losses(resumed) == losses(straight)
+    alone = make_trainer(tmp_path / "alone", **settings | {"dataloader_num_workers": 0, "save_strategy": "no"})
+    alone.train()
+    assert losses(alone) == losses(straight)
+
+
 def test_ctrl_c_saves_and_a_second_one_stops_at_once(tmp_path, data):
     trainer = make_trainer(tmp_path, data=data, num_train_epochs=10)
     trainer.add_callback(AtStep(3, lambda: signal.raise_signal(signal.SIGINT)))
