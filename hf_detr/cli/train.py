@@ -68,7 +68,6 @@ def train(recipe: "Recipe") -> int:
     set_seed(args.seed)
     model, processor = train_setup.build_model(recipe, train_set.id2label, checkpoint)
     collator = train_setup.build_collator(recipe, args, len(train_set))
-    train_setup.refuse_small_sizes(collator, model.config)
     trainer = DetrTrainer(
         model,
         args,

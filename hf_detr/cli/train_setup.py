@@ -4,11 +4,9 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_detr.errors import CheckpointError, DatasetError, RecipeError, TrainingError
+from hf_detr.errors import DatasetError, RecipeError, TrainingError
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedConfig
-
     from hf_detr.data.augment import Augmentation
     from hf_detr.data.coco_layouts import CocoSplit
     from hf_detr.data.collate import DetectionCollator
@@ -268,20 +266,3 @@ def build_collator(recipe: "Recipe", args: "DetrTrainingArguments", num_images: 
         ),
         seed=args.seed,
     )
-
-
-def refuse_small_sizes(collator: "DetectionCollator", config: "PreTrainedConfig") -> None:
-    """Multi-scale must not draw a size, hours into the run, that has fewer anchors than the model has queries.
-
-    Raises:
-        CheckpointError: the smallest size is one; the message names the largest `num_queries` that works.
-    """
-    from hf_detr.models.families import check_image_size
-
-    smallest_hw = min(collator.train_sizes_hw)
-    try:
-        check_image_size(config, smallest_hw)
-    except CheckpointError as error:
-        raise CheckpointError(
-            f"The smallest size of multi-scale: {error} Or train without: --no_multi_scale."
-        ) from error

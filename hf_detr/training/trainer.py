@@ -4,6 +4,7 @@ import logging
 import math
 import os
 import shutil
+from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -18,11 +19,12 @@ from transformers.trainer import DEFAULT_PROGRESS_CALLBACK
 from transformers.trainer_callback import PrinterCallback
 from transformers.trainer_utils import rotate_checkpoints
 
-from hf_detr.errors import TrainingError
+from hf_detr.errors import CheckpointError, TrainingError
 from hf_detr.evaluation.coco import CocoEvaluator
 from hf_detr.losses.attach import attach_criterion
 from hf_detr.models.decoding import EVALUATED_DETECTIONS, decode_detections, prepare_pixels
 from hf_detr.models.denoising import use_paper_denoising
+from hf_detr.models.families import check_image_size
 from hf_detr.models.freeze import freeze_backbone, freeze_constants
 from hf_detr.models.loading import no_progress_bars
 from hf_detr.training import checkpoints
@@ -52,6 +54,7 @@ class DetrTrainer(HubTrainer):
 
     Raises:
         TrainingError: the collator resizes to another size than the image processor, or weights are to be sharded.
+        CheckpointError: the smallest size of multi-scale has fewer anchors than the model has queries.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class DetrTrainer(HubTrainer):
         **kwargs: Any,
     ):
         _require_one_size(data_collator.image_size_hw, processing_class)
+        _require_enough_anchors(data_collator.train_sizes_hw, model.config)
         self.criterion = attach_criterion(model)
         use_paper_denoising(model)
         freeze_constants(model)
@@ -338,3 +342,13 @@ def _require_one_size(image_size_hw: tuple[int, int], processor: Any) -> None:
             f"saved with the model to {saved_hw}. Load the model with image_size_hw={tuple(image_size_hw)}, or give "
             "the collator the processor's size."
         )
+
+
+def _require_enough_anchors(train_sizes_hw: Sequence[tuple[int, int]], config: Any) -> None:
+    """Multi-scale must not draw a size, hours into the run, that has fewer anchors than the model has queries."""
+    try:
+        check_image_size(config, min(train_sizes_hw))
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"The smallest size of multi-scale: {error} Or train without multi-scale (--multi_scale false)."
+        ) from error

@@ -89,7 +89,7 @@ def test_multi_scale_below_the_number_of_queries_is_refused_at_once(recipe, data
     assert train(recipe, data, tmp_path / "run", "--multi_scale", "true") == 2
     message = capsys.readouterr().err
     assert "The smallest size of multi-scale: num_queries is 30, but a picture of 32 x 32 px has only 20" in message
-    assert "--no_multi_scale" in message
+    assert "--multi_scale false" in message
     assert not (tmp_path / "run").exists()
 
 
