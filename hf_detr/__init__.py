@@ -1,4 +1,4 @@
-"""Fine-tune, distil, evaluate, ship and run real-time DETR detectors with Hugging Face Transformers."""
+"""Fine-tune, evaluate, convert and run real-time DETR detectors with Hugging Face Transformers."""
 
 import importlib
 from typing import Any
