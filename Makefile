@@ -15,7 +15,7 @@ setup: .venv/installed
 
 demo: setup
 	$(BIN)/python scripts/make_digits.py $(DEMO)/digits
-	$(BIN)/hf-detr check $(DEMO)/digits
+	$(BIN)/hf-detr check $(DEMO)/digits --output_dir $(DEMO)/check
 	$(BIN)/hf-detr train demo/digits --data $(DEMO)/digits --output_dir $(DEMO)/run --resume
 	$(BIN)/hf-detr evaluate $(DEMO)/run --data $(DEMO)/digits --split test --output_dir $(DEMO)/evaluation
 
