@@ -203,6 +203,13 @@ class DetrTrainer(HubTrainer):
             self._created_lr_scheduler = True
         return self.lr_scheduler
 
+    def _run_epoch(self, *args, **kwargs) -> None:
+        # The stock loop counts after a step: a run that ended within an epoch, resumed, would train one step more.
+        if self.state.global_step >= self.state.max_steps:
+            self.control.should_training_stop = True
+            return
+        super()._run_epoch(*args, **kwargs)
+
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         outputs = model(**inputs, num_items_in_batch=num_items_in_batch)
         for name, value in outputs.loss_dict.items():

@@ -118,6 +118,15 @@ def test_a_run_resumed_between_epochs_continues_bit_for_bit_with_persistent_work
     assert losses(alone) == losses(straight)
 
 
+def test_a_run_that_ended_within_an_epoch_trains_no_further_when_resumed(tmp_path, data):
+    settings = {"data": data, "per_device_train_batch_size": 2, "max_steps": 3}
+    settings |= {"save_strategy": "steps", "save_steps": 3}
+    make_trainer(tmp_path, **settings).train()
+    resumed = make_trainer(tmp_path / "resumed", **settings)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "run" / "checkpoint-3"))
+    assert resumed.state.global_step == 3
+
+
 def test_ctrl_c_saves_and_a_second_one_stops_at_once(tmp_path, data):
     trainer = make_trainer(tmp_path, data=data, num_train_epochs=10)
     trainer.add_callback(AtStep(3, lambda: signal.raise_signal(signal.SIGINT)))
