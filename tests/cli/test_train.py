@@ -187,7 +187,7 @@ def test_annotations_that_cannot_be_trained_on_are_refused_with_ids(recipe, tmp_
     with edit_json(annotation_file(data)) as content:
         content["annotations"][0]["category_id"] = 77
     message = fails(capsys, "train", recipe, "--data", data, "--output_dir", tmp_path / "run")
-    assert "category.unknown" in message or "77" in message
+    assert "category" in message and "77" in message
     with edit_json(annotation_file(data)) as content:
         content["annotations"] = []
     assert "trained on nothing" in fails(capsys, "train", recipe, "--data", data, "--output_dir", tmp_path / "run")
