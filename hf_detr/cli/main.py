@@ -8,11 +8,14 @@ import sys
 from hf_detr import __version__
 from hf_detr.errors import HfDetrError, did_you_mean
 
-# What each verb does, and the module whose main(argv) does it. Only the chosen module is imported.
+# What each command does, and the module whose main(argv) does it. Only the chosen module is imported.
 GROUPS = {
     "Your data": {
         "check": ("hf_detr.cli.check", "what is wrong with a data set, before an hour of training on it"),
-        "preview": ("hf_detr.cli.preview", "what a model will be trained on: pictures of an epoch, augmented"),
+        "data preview": (
+            "hf_detr.cli.data_preview",
+            "what a model will be trained on: pictures of an epoch, augmented",
+        ),
     },
     "Your model": {
         "train": ("hf_detr.cli.train", "train a detector from a recipe"),
@@ -28,6 +31,7 @@ GROUPS = {
     },
 }
 COMMANDS = {verb: entry for group in GROUPS.values() for verb, entry in group.items()}
+_VERB_WIDTH = max(map(len, COMMANDS)) + 2
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -53,7 +57,12 @@ def _run(argv: list[str]) -> int:
     if argv[0] == "--version":
         print(f"hf_detr {__version__}")
         return 0
-    verb, *arguments = argv
+    family = {command: entry for command, entry in COMMANDS.items() if command.startswith(f"{argv[0]} ")}
+    if family and (len(argv) == 1 or argv[1] in ("-h", "--help", "help")):
+        print(family_help_text(argv[0], family))
+        return 0
+    words = 2 if family else 1
+    verb, arguments = " ".join(argv[:words]), argv[words:]
     if verb not in COMMANDS:
         hint = did_you_mean(verb, COMMANDS)
         print(f"hf-detr: there is no command {verb!r}.{hint} `hf-detr --help` lists them.", file=sys.stderr)
@@ -72,10 +81,20 @@ def _run(argv: list[str]) -> int:
 def help_text() -> str:
     lines = ["usage: hf-detr COMMAND ...", "", "Real-time DETR detectors, from your pictures to a published model."]
     for title, commands in GROUPS.items():
-        lines += ["", f"{title}:", *(f"  {verb:<10}{summary}" for verb, (_, summary) in commands.items())]
+        lines += ["", f"{title}:", *_summaries(commands)]
     lines += ["", "`hf-detr COMMAND --help` explains one of them. First steps:"]
     lines += ["  hf-detr check my_data", "  hf-detr train d_fine/s_finetune --data my_data --output_dir runs/first"]
     return "\n".join(lines)
+
+
+def family_help_text(word: str, commands: dict[str, tuple[str, str]]) -> str:
+    """The help of commands of two words with the same first one."""
+    lines = [f"usage: hf-detr {word} COMMAND ...", "", *_summaries(commands)]
+    return "\n".join([*lines, "", f"`hf-detr {word} COMMAND --help` explains one of them."])
+
+
+def _summaries(commands: dict[str, tuple[str, str]]) -> list[str]:
+    return [f"  {verb:<{_VERB_WIDTH}}{summary}" for verb, (_, summary) in commands.items()]
 
 
 def set_up_logging() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +20,18 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     for argv in ([], ["--help"], ["-h"]):
         assert cli.main(argv) == 0
         out = capsys.readouterr().out
-        assert all(f"  {verb:<10}{summary}" in out for verb, (_, summary) in cli.COMMANDS.items())
+        assert all(
+            re.search(f"^  {verb} +{re.escape(summary)}$", out, re.M) for verb, (_, summary) in cli.COMMANDS.items()
+        )
+
+
+def test_commands_of_two_words_have_a_help_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:
+    for argv in (["data"], ["data", "--help"]):
+        assert cli.main(argv) == 0
+        out = capsys.readouterr().out
+        assert "data preview" in out and "hf-detr data COMMAND --help" in out and "train" not in out.split()
+    assert cli.main(["data", "previw"]) == 2
+    assert "no command 'data previw'. Did you mean 'data preview'?" in capsys.readouterr().err
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -85,7 +97,7 @@ found["hf-detr"] = ["", loaded()]
 for verb in COMMANDS:
     out = io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.suppress(SystemExit):
-        main([verb, "--help"])
+        main([*verb.split(), "--help"])
     found[verb] = [out.getvalue(), loaded()]
 with contextlib.redirect_stdout(io.StringIO()):
     main(["recipe", "list"])

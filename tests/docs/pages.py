@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from hf_detr.cli.main import COMMANDS
+
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/*.md")])
 
@@ -44,6 +46,12 @@ def commands_of(page: Path) -> Iterator[list[str]]:
                     yield words[words.index("hf-detr") + 1 :]
                 elif "scripts/train.py" in words:
                     yield ["train", *words[words.index("scripts/train.py") + 1 :]]
+
+
+def command_in(words: list[str]) -> str:
+    """The command that arguments of `hf-detr` begin with: its first word, or its first two, as in `data convert`."""
+    pair = " ".join(words[:2])
+    return pair if pair in COMMANDS else words[0]
 
 
 def inline_code_of(page: Path) -> list[str]:

@@ -16,7 +16,7 @@ from hf_detr.cli import main as cli
 from hf_detr.cli.train_command import parse_train_command
 from hf_detr.fields import all_fields
 from hf_detr.recipes import recipe_names
-from tests.docs.pages import PAGES, ROOT, blocks_of, commands_of, inline_code_of, name_of
+from tests.docs.pages import PAGES, ROOT, blocks_of, command_in, commands_of, inline_code_of, name_of
 from tests.docs.run_pages import SMALLER
 from tests.fake_hub import FakeHub, serve_hub
 
@@ -91,7 +91,8 @@ def test_commands_parse(page: Path, arguments: list[str], only_parse, capsys, tm
     for recipe in (argument for argument in arguments if argument.endswith(".yaml")):
         Path(recipe).parent.mkdir(parents=True, exist_ok=True)
         Path(recipe).write_text("extends: d_fine/s_finetune\n")
-    verb, *rest = arguments
+    verb = command_in(arguments)
+    rest = arguments[len(verb.split()) :]
     assert verb in cli.COMMANDS
     if verb == "train" and "--help" not in rest:
         parse_train_command(rest)
@@ -109,7 +110,10 @@ def flags() -> dict[str, set[str]]:
     for verb in cli.COMMANDS:
         if verb != "train":
             out = subprocess.run(
-                [sys.executable, "-m", "hf_detr.cli.main", verb, "--help"], capture_output=True, text=True, check=True
+                [sys.executable, "-m", "hf_detr.cli.main", *verb.split(), "--help"],
+                capture_output=True,
+                text=True,
+                check=True,
             ).stdout
             helps[verb] = set(re.findall(r"--[\w-]+", out))
     fields = all_fields()
@@ -124,8 +128,9 @@ def test_commands_and_flags_in_the_prose_exist(page: Path, flags: dict[str, set[
         words = code.split()
         used = {word.split("=")[0] for word in words if re.match(r"--\w", word)}
         if words[0] == "hf-detr" and len(words) > 1 and words[1].isalpha() and words[1].islower():
-            assert words[1] in flags, f"{code}: no such command"
-            assert used <= flags[words[1]], f"{code}: {used - flags[words[1]]}"
+            command = command_in(words[1:])
+            assert command in flags, f"{code}: no such command"
+            assert used <= flags[command], f"{code}: {used - flags[command]}"
         elif words[0].startswith("--"):
             assert used <= set.union(*flags.values()), code
 

@@ -1,4 +1,4 @@
-"""`hf-detr preview`: what a model will be trained on, drawn."""
+"""`hf-detr data preview`: what a model will be trained on, drawn."""
 
 import argparse
 import math
@@ -14,8 +14,8 @@ from hf_detr.recipes import load_recipe
 _DESCRIPTION = """\
 Draw pictures of an epoch with their boxes, exactly as `hf-detr train` would give them to the model.
 
-  hf-detr preview my_data d_fine/s_finetune
-  hf-detr preview my_data my_recipe.yaml --epoch 20 --mosaic_prob 1 --output mosaics.png
+  hf-detr data preview my_data d_fine/s_finetune
+  hf-detr data preview my_data my_recipe.yaml --epoch 20 --mosaic_prob 1 --output mosaics.png
 """
 
 # Settings that decide what pictures look like, beside those of the group Augmentation.
@@ -24,8 +24,8 @@ _SETTINGS = ("image_size", "num_train_epochs", "flat_epochs")
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="hf-detr preview",
-        usage="hf-detr preview DIR RECIPE [options] [--setting value ...]",
+        prog="hf-detr data preview",
+        usage="hf-detr data preview DIR RECIPE [options] [--setting value ...]",
         description=_DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

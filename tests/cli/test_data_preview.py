@@ -1,4 +1,4 @@
-"""`hf-detr preview` as a user types it."""
+"""`hf-detr data preview` as a user types it."""
 
 from pathlib import Path
 
@@ -17,7 +17,16 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def preview(data: Path, output: Path, *flags) -> np.ndarray:
     settings = ["--image_size", "64", "--no_aug_epochs", "2", "--num_train_epochs", "40"]
-    arguments = ["preview", str(data), "d_fine/s_finetune", "--output", str(output), *settings, *map(str, flags)]
+    arguments = [
+        "data",
+        "preview",
+        str(data),
+        "d_fine/s_finetune",
+        "--output",
+        str(output),
+        *settings,
+        *map(str, flags),
+    ]
     assert main(arguments) == 0
     return np.asarray(Image.open(output))
 
@@ -50,9 +59,9 @@ def test_what_cannot_be_drawn_says_why(data: Path, tmp_path: Path, capsys: pytes
         ([data, recipe, "--mosaic_prob", "often"], "mosaic_prob: expected a number"),
         ([data, recipe, "--mixup_epochs", "9"], "mixup_epochs takes the first epoch"),
     ]:
-        assert main(["preview", *map(str, arguments), "--output", str(tmp_path / "none.png")]) == 2
+        assert main(["data", "preview", *map(str, arguments), "--output", str(tmp_path / "none.png")]) == 2
         assert message in capsys.readouterr().err
     for flags in (["--epoch", "-1"], ["--count", "0"], ["--output", str(tmp_path / "grid.text")]):
         with pytest.raises(SystemExit):
-            main(["preview", str(data), recipe, *flags])
+            main(["data", "preview", str(data), recipe, *flags])
     assert not (tmp_path / "none.png").exists()
