@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -22,6 +23,14 @@ class PackedStrings:
     def __getitem__(self, position: int) -> str:
         start, end = self._offsets[position], self._offsets[position + 1]
         return self._bytes[start:end].tobytes().decode()
+
+
+class Pictures(Protocol):
+    """Pictures that are not all files below one folder."""
+
+    def read(self, image: int) -> Path | bytes:
+        """The file of image number ``image``, or the content of one."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -45,6 +54,7 @@ class DetectionIndex:
         is_crowd: ``(M,)`` bool.
         category_ids: K ids as the file has them, numbers or text, by class.
         class_names: K names, by class.
+        pictures: where the pictures are, if they are not the files ``images_dir / file_name``.
     """
 
     name: str
@@ -60,6 +70,7 @@ class DetectionIndex:
     is_crowd: np.ndarray
     category_ids: tuple[int | str, ...]
     class_names: tuple[str, ...]
+    pictures: Pictures | None = None
 
     def __len__(self) -> int:
         return len(self.file_names)
@@ -79,6 +90,10 @@ class DetectionIndex:
     def image_path(self, image: int) -> Path:
         """The file of image number ``image`` (its position, not its id)."""
         return self.images_dir / self.file_names[image]
+
+    def picture(self, image: int) -> Path | bytes:
+        """The file of image number ``image``, or its content where it has no file of its own."""
+        return self.image_path(image) if self.pictures is None else self.pictures.read(image)
 
     def image_id(self, image: int) -> int | str:
         """The id that the annotation file gives image number ``image``."""
