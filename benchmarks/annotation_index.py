@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from hf_detr.data.coco import load_coco_index
 from hf_detr.data.index import DetectionIndex
+from hf_detr.data.splits import Split, load_index
 
 IMAGES, BOXES, CLASSES, OUTLINE_POINTS = 118_287, 860_001, 80, 20
 
@@ -84,7 +84,7 @@ def main() -> None:
         write_coco(path)
         before = process.memory_full_info().uss / 1e6
         start, cpu_start = time.perf_counter(), time.process_time()
-        index = load_coco_index(folder, path, name="train")
+        index = load_index(Split("train", folder, path))
         seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
         print(f"file                      {path.stat().st_size / 1e6:8.0f} MB")
     print(f"opened in                 {seconds:8.1f} s, {cpu_seconds:.1f} s of them on the processor")

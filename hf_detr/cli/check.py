@@ -12,7 +12,7 @@ from hf_detr.cli.flags import parse_image_size, require_positive
 from hf_detr.errors import DatasetError
 
 if TYPE_CHECKING:
-    from hf_detr.data.coco_layouts import CocoSplit
+    from hf_detr.data.splits import Split
 
 _DESCRIPTION = """\
 Find everything that is wrong with a data set in COCO format, before an hour of training on it.
@@ -113,22 +113,22 @@ def main(argv: list[str] | None = None) -> int:
     return report.strict_exit_code if args.strict else report.exit_code
 
 
-def _splits(data: Path | None, images: Path | None, annotations: Path | None) -> Mapping[str, "CocoSplit"]:
+def _splits(data: Path | None, images: Path | None, annotations: Path | None) -> Mapping[str, "Split"]:
     """The splits that the flags name.
 
     Raises:
         DatasetError: nothing named, half of a pair, or nothing found.
     """
-    from hf_detr.data.coco_layouts import CocoSplit, find_coco_splits
+    from hf_detr.data.splits import Split, find_splits
 
     if (images is None) != (annotations is None):
         raise DatasetError("--images and --annotations go together; one of them is missing.")
     if (data is None) == (images is None):
         raise DatasetError("Check what? Give either DIR, or --images DIR and --annotations FILE.")
-    return find_coco_splits(data) if data else {"train": CocoSplit("train", images, annotations)}
+    return find_splits(data) if data else {"train": Split("train", images, annotations)}
 
 
-def _save_sample(splits: Mapping[str, "CocoSplit"], count: int, output_dir: Path) -> Path | None:
+def _save_sample(splits: Mapping[str, "Split"], count: int, output_dir: Path) -> Path | None:
     """Draw pictures into a new file in `output_dir`; its path, or None where there is nothing to draw."""
     from hf_detr.data.preview import preview_grid
 

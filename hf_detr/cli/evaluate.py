@@ -10,7 +10,7 @@ from hf_detr.cli.flags import add_model_options, parse_image_size, require_posit
 from hf_detr.errors import DatasetError
 
 if TYPE_CHECKING:
-    from hf_detr.data.coco_layouts import CocoSplit
+    from hf_detr.data.splits import Split
 
 _DESCRIPTION = """\
 Evaluate a detector as COCO does: average precision and recall, overall and for each class.
@@ -87,7 +87,8 @@ def main(argv: list[str] | None = None) -> int:
     image_size_hw = parse_image_size(parser, args.image_size)
     split = find_split(args.data, args.split, args.images, args.annotations)
 
-    from hf_detr.data.coco import load_coco
+    from hf_detr.data.dataset import DetectionDataset
+    from hf_detr.data.splits import load_index
     from hf_detr.evaluation.loop import match_model_classes
     from hf_detr.evaluation.report import (
         METRICS_FILE,
@@ -100,7 +101,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     from hf_detr.inference.detector import Detector
 
-    dataset = load_coco(split.images_dir, split.annotations_path, name=split.name)
+    dataset = DetectionDataset(load_index(split))
     output_dir = args.output_dir or default_output_dir(args.model, split)
     if not args.overwrite:
         require_free_folder(output_dir, evaluated_pair(args.model, dataset))
@@ -140,27 +141,27 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def find_split(data: str | None, split: str, images: str | None, annotations: str | None) -> "CocoSplit":
+def find_split(data: str | None, split: str, images: str | None, annotations: str | None) -> "Split":
     """The split that the flags name.
 
     Raises:
         DatasetError: nothing named, half of a pair, or no such split.
     """
-    from hf_detr.data.coco_layouts import CocoSplit, find_coco_splits
+    from hf_detr.data.splits import Split, find_splits
 
     if (images is None) != (annotations is None):
         raise DatasetError("--images and --annotations go together; one of them is missing.")
     if (data is None) == (images is None):
         raise DatasetError("Evaluate on what? Give either --data DIR, or --images DIR and --annotations FILE.")
     if images is not None:
-        return CocoSplit(Path(annotations).stem, Path(images), Path(annotations))
-    splits = find_coco_splits(data)
+        return Split(Path(annotations).stem, Path(images), Path(annotations))
+    splits = find_splits(data)
     if split not in splits:
         raise DatasetError(f"{data} has no {split} split. It has: {', '.join(splits)}. Choose one with --split.")
     return splits[split]
 
 
-def default_output_dir(model: str, split: "CocoSplit") -> Path:
+def default_output_dir(model: str, split: "Split") -> Path:
     """Beside the model where it is a local folder, else here."""
     if Path(model).is_dir():
         return Path(model) / f"evaluation-{split.name}"

@@ -8,10 +8,10 @@ from hf_detr.errors import DatasetError, RecipeError, TrainingError
 
 if TYPE_CHECKING:
     from hf_detr.data.augment import Augmentation
-    from hf_detr.data.coco_layouts import CocoSplit
     from hf_detr.data.collate import DetectionCollator
     from hf_detr.data.dataset import DetectionDataset
     from hf_detr.data.policy import Policy
+    from hf_detr.data.splits import Split
     from hf_detr.recipes import Recipe
     from hf_detr.training.arguments import DetrTrainingArguments
 
@@ -40,16 +40,16 @@ def training_arguments(recipe: "Recipe") -> "tuple[DetrTrainingArguments, dict[s
         raise RecipeError(str(error)) from error
 
 
-def find_splits(recipe: "Recipe") -> "dict[str, CocoSplit]":
+def find_splits(recipe: "Recipe") -> "dict[str, Split]":
     """Where the training and, if there is one, the validation split lie.
 
     Raises:
         DatasetError: no data given, half of a pair given, or nothing found.
     """
-    from hf_detr.data.coco_layouts import CocoSplit, find_coco_splits
+    from hf_detr.data import splits as data_splits
 
     data = recipe.data
-    splits = find_coco_splits(data.data) if data.data else {}
+    splits = data_splits.find_splits(data.data) if data.data else {}
     for name, images, annotations in (
         ("train", data.train_images, data.train_annotations),
         ("valid", data.valid_images, data.valid_annotations),
@@ -57,14 +57,14 @@ def find_splits(recipe: "Recipe") -> "dict[str, CocoSplit]":
         if (images is None) != (annotations is None):
             raise DatasetError(f"--{name}_images and --{name}_annotations go together; one of them is missing.")
         if images is not None:
-            splits[name] = CocoSplit(name, Path(images), Path(annotations))
+            splits[name] = data_splits.Split(name, Path(images), Path(annotations))
     if "train" not in splits:
         found = f"{data.data} has only: {', '.join(splits)}." if splits else "No data set was given."
         raise DatasetError(f"{found} Give --data DIR with a train split, or --train_images and --train_annotations.")
     return splits
 
 
-def refuse_bad_data(splits: "dict[str, CocoSplit]", recipe: "Recipe") -> None:
+def refuse_bad_data(splits: "dict[str, Split]", recipe: "Recipe") -> None:
     """Report what `hf-detr check --fast` finds.
 
     Raises:
@@ -89,7 +89,7 @@ def refuse_bad_data(splits: "dict[str, CocoSplit]", recipe: "Recipe") -> None:
         logger.warning("Training goes on with this data, but:\n%s", render_findings(warnings))
 
 
-def load_datasets(splits: "dict[str, CocoSplit]", recipe: "Recipe", args: "DetrTrainingArguments"):
+def load_datasets(splits: "dict[str, Split]", recipe: "Recipe", args: "DetrTrainingArguments"):
     """The training and validation data sets; without a validation split the run does without evaluations.
 
     Raises:
@@ -97,16 +97,16 @@ def load_datasets(splits: "dict[str, CocoSplit]", recipe: "Recipe", args: "DetrT
     """
     from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
-    from hf_detr.data.coco import load_coco_index
     from hf_detr.data.dataset import DetectionDataset
+    from hf_detr.data.splits import load_index
 
     train_set = load_train_set(splits["train"], recipe, args)
     train_index = train_set.index
     batch = args.train_batch_size * args.world_size
-    if len(train_index) < batch:
+    if train_set.epoch_length < batch:
         raise DatasetError(
-            f"{train_index.annotations_path} has {len(train_index)} pictures, fewer than one batch of {batch}. "
-            f"Use --per_device_train_batch_size {max(1, len(train_index) // args.world_size)} or less."
+            f"{train_index.annotations_path} has {train_set.epoch_length} pictures, fewer than one batch of {batch}. "
+            f"Use --per_device_train_batch_size {max(1, train_set.epoch_length // args.world_size)} or less."
         )
     if "valid" not in splits:
         logger.warning("No validation split: nothing is evaluated, and the last weights are kept, not the best.")
@@ -114,30 +114,32 @@ def load_datasets(splits: "dict[str, CocoSplit]", recipe: "Recipe", args: "DetrT
         if args.save_strategy == SaveStrategy.BEST:
             args.save_strategy = SaveStrategy.EPOCH
         return train_set, None
-    valid_index = load_coco_index(
-        splits["valid"].images_dir,
-        splits["valid"].annotations_path,
-        name="valid",
-        class_names=train_index.class_names,
-    )
+    valid_index = load_index(splits["valid"], train_index.class_names)
     return train_set, DetectionDataset(valid_index, on_unreadable=recipe.data.on_unreadable)
 
 
-def load_train_set(split: "CocoSplit", recipe: "Recipe", args: "DetrTrainingArguments") -> "DetectionDataset":
+def load_train_set(split: "Split", recipe: "Recipe", args: "DetrTrainingArguments") -> "DetectionDataset":
     """The training pictures, changed as the recipe says.
 
     Raises:
         DatasetError: annotations that cannot be used.
     """
-    from hf_detr.data.coco import load_coco_index
     from hf_detr.data.dataset import DetectionDataset
+    from hf_detr.data.sampling import epoch_length, plan_repeats
+    from hf_detr.data.splits import load_index
 
-    index = load_coco_index(split.images_dir, split.annotations_path, name="train")
+    index = load_index(split)
+    repeats = plan_repeats(
+        index,
+        repeat_factor_threshold=recipe.data.repeat_factor_threshold,
+        background_share=recipe.data.background_share,
+    )
     return DetectionDataset(
         index,
-        transform=build_transform(recipe, args, len(index)),
+        transform=build_transform(recipe, args, epoch_length(repeats, len(index))),
         seed=args.seed,
         on_unreadable=recipe.data.on_unreadable,
+        repeats=repeats,
     )
 
 

@@ -1,36 +1,40 @@
-"""Checks of a COCO file that can be used, for what its owner probably did not mean; no picture is opened."""
+"""Checks of annotations that can be used, for what their owner probably did not mean; no picture is opened."""
 
 import numpy as np
 
 from hf_detr.data.box_checks import box_findings
-from hf_detr.data.coco_table import CocoTable, is_area, is_id, positions_where
+from hf_detr.data.coco_table import is_area
 from hf_detr.data.findings import Finding, Severity, counted
 from hf_detr.data.row_findings import about_annotations, about_categories, about_images, box_text, repeated
+from hf_detr.data.table import AnnotationTable, CocoRecords, is_id, positions_where, shown_id
 
 
 def annotation_findings(
-    table: CocoTable, *, num_queries: int | None = None, image_size_hw: tuple[int, int] | None = None
+    table: AnnotationTable, *, num_queries: int | None = None, image_size_hw: tuple[int, int] | None = None
 ) -> list[Finding]:
     """What can be used but may not be what is wanted, without opening a picture.
 
     Args:
-        table: the annotation file.
+        table: the annotations.
         num_queries: objects that the model can find in one picture; None leaves this out.
         image_size_hw: height and width that pictures are resized to; None leaves out the check for tiny boxes.
     """
     return [
+        *(finding for finding in table.findings if finding.severity != "error"),
         *_check_counts(table),
         *box_findings(table, image_size_hw=image_size_hw),
         *_check_repeated_records(table),
-        *_check_values(table),
+        *_check_sizes(table),
+        *([] if table.records is None else _check_values(table, table.records)),
         *([] if num_queries is None else _check_crowded_images(table, num_queries)),
     ]
 
 
-def _check_repeated_records(table: CocoTable) -> list[Finding]:
+def _check_repeated_records(table: AnnotationTable) -> list[Finding]:
     files = repeated(table.file_names)
-    annotation_ids = repeated(row["id"] for row in table.annotation_rows if is_id(row.get("id")))
-    with_id = positions_where(table.annotation_rows, lambda row: is_id(row.get("id")))
+    rows = [] if table.records is None else table.records.annotations
+    annotation_ids = repeated(row["id"] for row in rows if is_id(row.get("id")))
+    with_id = positions_where(rows, lambda row: is_id(row.get("id")))
     names = repeated(table.category_names)
     return [
         *about_images(
@@ -55,7 +59,7 @@ def _check_repeated_records(table: CocoTable) -> list[Finding]:
             "category.duplicate_name",
             "warning",
             [
-                f"{name!r}: ids " + ", ".join(repr(table.category_rows[position].get("id")) for position in where)
+                f"{name!r}: ids " + ", ".join(repr(table.category_ids[position]) for position in where)
                 for name, where in names.items()
             ],
             "with several ids under one name",
@@ -73,7 +77,7 @@ def _check_repeated_records(table: CocoTable) -> list[Finding]:
     ]
 
 
-def _repeated_boxes(table: CocoTable) -> np.ndarray:
+def _repeated_boxes(table: AnnotationTable) -> np.ndarray:
     """Annotations whose image, class and box (to a hundredth of a pixel) an earlier one has; crowds left out."""
     usable = np.flatnonzero(~table.is_crowd & (table.image_of >= 0) & table.is_finite)
     columns = np.column_stack(
@@ -86,9 +90,9 @@ def _repeated_boxes(table: CocoTable) -> np.ndarray:
     return np.sort(usable[order[same_as_previous]])
 
 
-def _check_counts(table: CocoTable) -> list[Finding]:
+def _check_counts(table: AnnotationTable) -> list[Finding]:
     is_train, name = table.split.name == "train", table.split.name
-    path, images = str(table.split.annotations_path), len(table.image_rows)
+    path, images = str(table.split.annotations_path), len(table.file_names)
     if images == 0:
         advice = "Nothing can be trained or measured on it. Is this the right file?"
         return [Finding("split.no_images", "error", "The file lists no images.", path, name, 1, (), advice)]
@@ -103,9 +107,10 @@ def _check_counts(table: CocoTable) -> list[Finding]:
         )
         return [Finding("split.no_objects", severity, message, path, name, 1, (), advice)]
     empty = np.flatnonzero(table.objects_per_category == 0)
-    parents = {str(row.get("supercategory")) for row in table.category_rows}
-    is_parent = [table.category_names[k] in parents and len(table.category_rows) > 1 for k in empty]
-    rows = [f"{table.category_names[k]} (id {table.category_rows[k].get('id')})" for k in empty]
+    categories = [] if table.records is None else table.records.categories
+    parents = {str(row.get("supercategory")) for row in categories}
+    is_parent = [table.category_names[k] in parents and len(categories) > 1 for k in empty]
+    rows = [_category_text(table, k) for k in empty]
     return [
         *about_categories(
             table,
@@ -134,17 +139,25 @@ def _check_counts(table: CocoTable) -> list[Finding]:
     ]
 
 
-def _check_values(table: CocoTable) -> list[Finding]:
-    rows = table.annotation_rows
+def _category_text(table: AnnotationTable, category: int) -> str:
+    name, value = table.category_names[category], table.category_ids[category]
+    return name if value == name else f"{name} (id {shown_id(value)})"
+
+
+def _check_sizes(table: AnnotationTable) -> list[Finding]:
+    return about_images(
+        table,
+        "image.no_size",
+        "info",
+        np.flatnonzero((table.sizes_hw == 0).any(1)),
+        "without a width and height above 0",
+        "The size is read from the picture, but boxes cannot be checked against it here.",
+    )
+
+
+def _check_values(table: AnnotationTable, records: CocoRecords) -> list[Finding]:
+    rows = records.annotations
     return [
-        *about_images(
-            table,
-            "image.no_size",
-            "info",
-            np.flatnonzero((table.sizes_hw == 0).any(1)),
-            "without a width and height above 0",
-            "The size is read from the picture, but boxes cannot be checked against it here.",
-        ),
         *about_annotations(
             table,
             "annotation.bad_iscrowd",
@@ -168,7 +181,7 @@ def _check_values(table: CocoTable) -> list[Finding]:
     ]
 
 
-def _check_crowded_images(table: CocoTable, num_queries: int) -> list[Finding]:
+def _check_crowded_images(table: AnnotationTable, num_queries: int) -> list[Finding]:
     objects = table.objects_per_image
     return about_images(
         table,

@@ -3,26 +3,26 @@
 import numpy as np
 
 from hf_detr.boxes import is_valid_xyxy, xywh_to_xyxy
-from hf_detr.data.coco_table import CocoTable
 from hf_detr.data.findings import Finding, counted
 from hf_detr.data.row_findings import about_annotations, annotation_place, box_text
+from hf_detr.data.table import AnnotationTable
 
 # Annotation tools round; a box that sticks out by no more than this many pixels is not worth a word.
 OUTSIDE_TOLERANCE = 1.0
 
 
-def box_findings(table: CocoTable, *, image_size_hw: tuple[int, int] | None = None) -> list[Finding]:
+def box_findings(table: AnnotationTable, *, image_size_hw: tuple[int, int] | None = None) -> list[Finding]:
     """Boxes that are degenerate, outside, too small to see, or not [x, y, width, height] in pixels at all.
 
     Args:
-        table: the annotation file.
+        table: the annotations.
         image_size_hw: height and width that pictures are resized to; None leaves out the check for tiny boxes.
     """
     finite = table.is_finite
     boxes_xywh = np.where(finite[:, None], table.boxes_xywh, 0.0)
     boxes_xyxy, sides_wh = xywh_to_xyxy(boxes_xywh), boxes_xywh[:, 2:]
     known = finite & (table.image_of >= 0)
-    heights, widths = table.sizes_hw[table.image_of.clip(0)].T if len(table.image_rows) else np.zeros((2, len(known)))
+    heights, widths = table.sizes_hw[table.image_of.clip(0)].T if len(table.file_names) else np.zeros((2, len(known)))
     sized = known & (heights > 0)
     degenerate = finite & ~is_valid_xyxy(boxes_xyxy)
     mistaken = _mistaken_format(table, sized & ~degenerate, widths, heights)
@@ -83,7 +83,9 @@ def box_findings(table: CocoTable, *, image_size_hw: tuple[int, int] | None = No
     )
 
 
-def _mistaken_format(table: CocoTable, usable: np.ndarray, widths: np.ndarray, heights: np.ndarray) -> list[Finding]:
+def _mistaken_format(
+    table: AnnotationTable, usable: np.ndarray, widths: np.ndarray, heights: np.ndarray
+) -> list[Finding]:
     """Boxes that are plainly not [x, y, width, height] in pixels, judged from all `usable` ones together.
 
     Read as corners: every third number is beyond the first and every fourth beyond the second, nearly all fit into the

@@ -6,17 +6,17 @@ from pathlib import Path
 import numpy as np
 
 from hf_detr.data.annotation_checks import annotation_findings
-from hf_detr.data.coco_layouts import CocoSplit, find_coco_splits
-from hf_detr.data.coco_table import CocoTable, read_table
 from hf_detr.data.file_checks import file_findings, file_sizes, unmentioned_findings
 from hf_detr.data.findings import Finding
 from hf_detr.data.record_checks import structural_findings
 from hf_detr.data.report import DatasetReport, make_report
+from hf_detr.data.splits import find_splits, read_table
+from hf_detr.data.table import AnnotationTable, Split
 from hf_detr.errors import DatasetError
 
 
 def check_dataset(
-    data: str | Path | Mapping[str, CocoSplit],
+    data: str | Path | Mapping[str, Split],
     *,
     source: str | None = None,
     read_images: bool = True,
@@ -35,9 +35,9 @@ def check_dataset(
         progress: show a progress bar while pictures are read.
 
     Raises:
-        DatasetError: nothing to check: no folder, no annotations in it, or annotation files that are not COCO.
+        DatasetError: nothing to check: no folder, no annotations in it, or annotations that cannot be read.
     """
-    splits = data if isinstance(data, Mapping) else find_coco_splits(data)
+    splits = data if isinstance(data, Mapping) else find_splits(data)
     if source is None:
         source = ", ".join(str(split.annotations_path) for split in splits.values()) if splits is data else str(data)
     tables = _read_tables(splits)
@@ -52,7 +52,7 @@ def check_dataset(
 
 
 def check_fast(
-    splits: Mapping[str, CocoSplit],
+    splits: Mapping[str, Split],
     *,
     num_queries: int | None = None,
     image_size_hw: tuple[int, int] | None = None,
@@ -62,19 +62,16 @@ def check_fast(
     Training refuses to start on findings with the severity ``"error"``, see `errors_of`.
 
     Raises:
-        DatasetError: annotation files that are missing or not COCO.
+        DatasetError: annotations that are missing or cannot be read at all.
     """
     tables = _read_tables(splits)
     return _fast_findings(tables, [file_sizes(table) for table in tables], num_queries, image_size_hw)
 
 
-def _read_tables(splits: Mapping[str, CocoSplit]) -> list[CocoTable]:
+def _read_tables(splits: Mapping[str, Split]) -> list[AnnotationTable]:
     """The annotations of all splits; what cannot be read is reported together."""
     tables, troubles = [], []
     for split in splits.values():
-        if not split.images_dir.is_dir():
-            troubles.append(f"{split.images_dir}: no such folder of pictures (for {split.annotations_path}).")
-            continue
         try:
             tables.append(read_table(split))
         except DatasetError as error:
@@ -85,7 +82,7 @@ def _read_tables(splits: Mapping[str, CocoSplit]) -> list[CocoTable]:
 
 
 def _fast_findings(
-    tables: Sequence[CocoTable],
+    tables: Sequence[AnnotationTable],
     sizes: Sequence[np.ndarray],
     num_queries: int | None,
     image_size_hw: tuple[int, int] | None,
@@ -98,7 +95,7 @@ def _fast_findings(
     return findings + _agreement_findings(tables) + _missing_split_findings(tables)
 
 
-def _agreement_findings(tables: Sequence[CocoTable]) -> list[Finding]:
+def _agreement_findings(tables: Sequence[AnnotationTable]) -> list[Finding]:
     """Whether all splits have the categories of the first one, which is the training split if there is one."""
     findings = []
     for table in tables[1:]:
@@ -106,9 +103,9 @@ def _agreement_findings(tables: Sequence[CocoTable]) -> list[Finding]:
     return findings
 
 
-def _compare_categories(first: CocoTable, other: CocoTable) -> list[Finding]:
-    id_of = dict(zip(first.category_names, (row.get("id") for row in first.category_rows), strict=True))
-    other_id_of = dict(zip(other.category_names, (row.get("id") for row in other.category_rows), strict=True))
+def _compare_categories(first: AnnotationTable, other: AnnotationTable) -> list[Finding]:
+    id_of = dict(zip(first.category_names, first.category_ids, strict=True))
+    other_id_of = dict(zip(other.category_names, other.category_ids, strict=True))
     objects = dict(zip(other.category_names, other.objects_per_category.tolist(), strict=True))
     one, two = first.split.name, other.split.name
     unlearnt = [name for name in other_id_of if name not in id_of and objects[name]]
@@ -150,7 +147,7 @@ def _compare_categories(first: CocoTable, other: CocoTable) -> list[Finding]:
     return findings
 
 
-def _missing_split_findings(tables: Sequence[CocoTable]) -> list[Finding]:
+def _missing_split_findings(tables: Sequence[AnnotationTable]) -> list[Finding]:
     """A training split without one to validate on."""
     names = [table.split.name for table in tables]
     if "train" not in names or "valid" in names:

@@ -3,9 +3,9 @@
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
+from hf_detr.data.table import Split
 from hf_detr.errors import DatasetError
 
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
@@ -44,22 +44,7 @@ LAYOUTS_TEXT = """\
 _EXPLICIT = "Or name both yourself: --images FOLDER --annotations FILE (train: --train_images, --train_annotations)."
 
 
-@dataclass(frozen=True)
-class CocoSplit:
-    """One split on disk.
-
-    Attributes:
-        name: ``"train"``, ``"valid"`` or ``"test"``.
-        images_dir: the folder that the file names in the annotations start from.
-        annotations_path: the COCO file.
-    """
-
-    name: str
-    images_dir: Path
-    annotations_path: Path
-
-
-def find_coco_splits(data_dir: str | Path) -> dict[str, CocoSplit]:
+def find_coco_splits(data_dir: str | Path) -> dict[str, Split]:
     """The splits of a COCO data set, keyed ``"train"``, ``"valid"`` and ``"test"``, as far as they are there.
 
     Raises:
@@ -86,7 +71,7 @@ def find_coco_splits(data_dir: str | Path) -> dict[str, CocoSplit]:
                 f"{data_dir}: {len(found)} annotation files for the split {name!r}:\n{listed}\n{_EXPLICIT}"
             )
         for path, candidates in found:
-            splits[name] = CocoSplit(name, _images_dir(path, [*candidates, data_dir]), path)
+            splits[name] = Split(name, _images_dir(path, [*candidates, data_dir]), path)
     return splits
 
 

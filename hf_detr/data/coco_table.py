@@ -1,28 +1,24 @@
-"""A COCO file as columns. Reading never fails on a bad record: it leaves a mark in the column, and checks find it."""
+"""A COCO file as columns."""
 
 import gc
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hf_detr.data.coco_layouts import CocoSplit
+from hf_detr.data.table import AnnotationTable, CocoRecords, Id, Split, is_id, shown_id
 from hf_detr.errors import DatasetError
 
 _SECTIONS = ("images", "annotations", "categories")
 _NUMBER_TYPES = frozenset({int, float})
 _ID_TYPES = frozenset({int, str})
 _NO_BOX = (np.nan,) * 4
-_LARGEST_COORDINATE = 1e9  # beyond it sums and areas overflow sooner or later, and no picture is as large
 _HALF_A_CHARACTER = re.compile(rb"\\u[dD][89abAB]..(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB]..)\\u[dD][c-fC-F]")
-
-Id = int | str
 
 
 # An outline's numbers: most of a file like instances_train2017.json, and nothing that a detector uses. The closing
@@ -112,91 +108,37 @@ def _require_coco(path: Path, content: Any) -> None:
             raise DatasetError(f"{path}: {key!r} is a {type(content[key]).__name__}, and COCO has a list there.")
 
 
-@dataclass(frozen=True)
-class CocoTable:
-    """A COCO file as columns. N images, M annotations, K categories, in the order of the file.
-
-    Attributes:
-        split: where it was read from.
-        image_rows, annotation_rows, category_rows: the records, ``{}`` for one that is no object.
-        file_names: N paths below the folder of pictures, ``""`` where the record has none.
-        sizes_hw: ``(N, 2)`` int32 annotated height and width; 0, 0 where there is none.
-        image_of: ``(M,)`` int64 image of each annotation, -1 for an unknown one.
-        category_of: ``(M,)`` int64 category of each annotation, -1 for an unknown one.
-        boxes_xywh: ``(M, 4)`` float64 pixels; NaN where the record has no list of four numbers.
-        malformed_box: ``(M,)`` bool such records.
-        areas: ``(M,)`` float64 pixels², the file's where it is a number, else width times height.
-        is_crowd: ``(M,)`` bool.
-    """
-
-    split: CocoSplit
-    image_rows: Sequence[dict[str, Any]]
-    annotation_rows: Sequence[dict[str, Any]]
-    category_rows: Sequence[dict[str, Any]]
-    file_names: Sequence[str]
-    sizes_hw: np.ndarray
-    image_of: np.ndarray
-    category_of: np.ndarray
-    boxes_xywh: np.ndarray
-    malformed_box: np.ndarray
-    areas: np.ndarray
-    is_crowd: np.ndarray
-
-    @property
-    def category_names(self) -> list[str]:
-        """K names, of those that are not text their JSON."""
-        return [str(row.get("name")) for row in self.category_rows]
-
-    @property
-    def is_finite(self) -> np.ndarray:
-        """``(M,)`` bool boxes of four numbers that one can calculate with."""
-        return (np.abs(self.boxes_xywh) < _LARGEST_COORDINATE).all(1)
-
-    @property
-    def objects_per_image(self) -> np.ndarray:
-        """``(N,)`` annotations of each image that are not crowds."""
-        counted = self.image_of[(self.image_of >= 0) & ~self.is_crowd]
-        return np.bincount(counted, minlength=len(self.image_rows))
-
-    @property
-    def objects_per_category(self) -> np.ndarray:
-        """``(K,)`` annotations of each category that are not crowds."""
-        counted = self.category_of[(self.category_of >= 0) & ~self.is_crowd]
-        return np.bincount(counted, minlength=len(self.category_rows))
-
-    def image_path(self, image: int) -> Path:
-        """The file of image number `image`."""
-        return self.split.images_dir / self.file_names[image]
-
-
-def read_table(split: CocoSplit) -> CocoTable:
-    """Read the annotation file of a split into columns.
+def read_coco_table(split: Split) -> AnnotationTable:
+    """Read the COCO file of a split into columns.
 
     Raises:
         DatasetError: as `read_coco_json`.
     """
     content = read_coco_json(split.annotations_path, keep_outlines=False)
-    image_rows, annotation_rows, category_rows = (_records(content[key]) for key in _SECTIONS)
-    boxes_xywh, malformed_box = _boxes_xywh(annotation_rows)
-    return CocoTable(
+    images, annotations, categories = (_records(content[key]) for key in _SECTIONS)
+    boxes_xywh, malformed_box = _boxes_xywh(annotations)
+    image_of = _positions(annotations, "image_id", images)
+    return AnnotationTable(
         split=split,
-        image_rows=image_rows,
-        annotation_rows=annotation_rows,
-        category_rows=category_rows,
-        file_names=[name if isinstance(name := row.get("file_name"), str) else "" for row in image_rows],
-        sizes_hw=_sizes_hw(image_rows),
-        image_of=_positions(annotation_rows, "image_id", image_rows),
-        category_of=_positions(annotation_rows, "category_id", category_rows),
+        image_ids=[row.get("id") for row in images],
+        file_names=[name if isinstance(name := row.get("file_name"), str) else "" for row in images],
+        sizes_hw=_sizes_hw(images),
+        category_ids=[row.get("id") for row in categories],
+        category_names=[str(row.get("name")) for row in categories],
+        image_of=image_of,
+        category_of=_positions(annotations, "category_id", categories),
         boxes_xywh=boxes_xywh,
-        malformed_box=malformed_box,
-        areas=_areas(annotation_rows, boxes_xywh),
-        is_crowd=np.fromiter((row.get("iscrowd") in (1, True) for row in annotation_rows), bool, len(annotation_rows)),
+        areas=_areas(annotations, boxes_xywh),
+        is_crowd=np.fromiter((row.get("iscrowd") in (1, True) for row in annotations), bool, len(annotations)),
+        locate=lambda annotation: _place(annotations[annotation], annotation, is_placed=image_of[annotation] >= 0),
+        records=CocoRecords(images, annotations, categories, malformed_box),
     )
 
 
-def is_id(value: Any) -> bool:
-    """Whether `value` can name an image or a category: text, or a whole number of at most 63 bits (1.0 is 1)."""
-    return isinstance(value, str) or (type(value) in _NUMBER_TYPES and -(2**63) <= value < 2**63 and value % 1 == 0)
+def _place(row: dict[str, Any], annotation: int, *, is_placed: bool) -> dict[str, Any]:
+    """The id of an annotation, and of its image where the file does not list that."""
+    image = {} if is_placed else {"image_id": shown_id(row.get("image_id"))}
+    return image | {"annotation_id": shown_id(row.get("id", f"#{annotation}"))}
 
 
 def _records(rows: list[Any]) -> list[dict[str, Any]]:
@@ -244,8 +186,3 @@ def _areas(rows: Sequence[dict], boxes_xywh: np.ndarray) -> np.ndarray:
     given = np.fromiter((area if is_area(area := row.get("area")) else -1.0 for row in rows), np.float64, len(rows))
     with np.errstate(invalid="ignore", over="ignore"):
         return np.where(given >= 0, given, boxes_xywh[:, 2] * boxes_xywh[:, 3])
-
-
-def positions_where(rows: Sequence[dict], is_bad: Callable[[dict], bool]) -> np.ndarray:
-    """Positions of the records that `is_bad` is true of."""
-    return np.flatnonzero(np.fromiter((is_bad(row) for row in rows), bool, len(rows)))

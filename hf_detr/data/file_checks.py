@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 
 from hf_detr.data.coco_layouts import PICTURE_SUFFIXES
-from hf_detr.data.coco_table import CocoTable
 from hf_detr.data.findings import Finding, counted
 from hf_detr.data.row_findings import about_images
+from hf_detr.data.table import AnnotationTable
 
 _THREADS = 16  # a file system in the network answers many questions at a time, each slowly
 _MISSING = -1
 _HINTS = 20
 
 
-def file_sizes(table: CocoTable) -> np.ndarray:
+def file_sizes(table: AnnotationTable) -> np.ndarray:
     """``(N,)`` int64 bytes of each picture, -1 for one that is missing (or is no file)."""
     paths = [os.path.join(table.split.images_dir, name) for name in table.file_names]
     sizes = np.empty(len(paths), np.int64)
@@ -40,7 +40,7 @@ def _size_of(path: str) -> int:
     return status.st_size if stat.S_ISREG(status.st_mode) else _MISSING
 
 
-def file_findings(table: CocoTable, sizes: np.ndarray) -> list[Finding]:
+def file_findings(table: AnnotationTable, sizes: np.ndarray) -> list[Finding]:
     """Pictures that are missing or empty, given `file_sizes`."""
     named = np.array([bool(name) for name in table.file_names], bool)
     missing, empty = np.flatnonzero(named & (sizes == _MISSING)), np.flatnonzero(sizes == 0)
@@ -70,7 +70,7 @@ def file_findings(table: CocoTable, sizes: np.ndarray) -> list[Finding]:
     ]
 
 
-def unmentioned_findings(tables: Iterable[CocoTable]) -> list[Finding]:
+def unmentioned_findings(tables: Iterable[AnnotationTable]) -> list[Finding]:
     """Pictures in the folders of the splits that none of the splits mentions."""
     tables = list(tables)
     mentioned = {

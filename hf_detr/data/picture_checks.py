@@ -11,10 +11,10 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from hf_detr.data.coco_table import CocoTable
 from hf_detr.data.findings import Finding, counted
 from hf_detr.data.images import UnreadableImageError, decode_image, orient_image
 from hf_detr.data.row_findings import about_images
+from hf_detr.data.table import AnnotationTable
 
 _PLAIN_MODES = ("RGB", "L")
 
@@ -71,7 +71,7 @@ def inspect_pictures(paths: Sequence[Path], *, progress: bool) -> list[Picture]:
 
 
 def picture_findings(
-    tables: Sequence[CocoTable], present: Sequence[np.ndarray], *, progress: bool = False
+    tables: Sequence[AnnotationTable], present: Sequence[np.ndarray], *, progress: bool = False
 ) -> list[Finding]:
     """Decode the pictures of all splits and compare them with their annotations and with each other.
 
@@ -89,7 +89,7 @@ def picture_findings(
     return findings + _check_repeated_pictures(places, pictures)
 
 
-def _check_pictures(table: CocoTable, pictures: dict[int, Picture]) -> list[Finding]:
+def _check_pictures(table: AnnotationTable, pictures: dict[int, Picture]) -> list[Finding]:
     readable = {image: picture for image, picture in pictures.items() if not picture.reason}
 
     def annotated_hw(image: int) -> tuple[int, int]:
@@ -144,8 +144,10 @@ def _check_pictures(table: CocoTable, pictures: dict[int, Picture]) -> list[Find
     ]
 
 
-def _check_repeated_pictures(places: Sequence[tuple[CocoTable, int]], pictures: Sequence[Picture]) -> list[Finding]:
-    same: dict[bytes, list[tuple[CocoTable, int]]] = {}
+def _check_repeated_pictures(
+    places: Sequence[tuple[AnnotationTable, int]], pictures: Sequence[Picture]
+) -> list[Finding]:
+    same: dict[bytes, list[tuple[AnnotationTable, int]]] = {}
     for place, picture in zip(places, pictures, strict=True):
         if not picture.reason:
             same.setdefault(picture.digest, []).append(place)
@@ -170,15 +172,15 @@ def _check_repeated_pictures(places: Sequence[tuple[CocoTable, int]], pictures: 
     return findings + _repeated_within(groups)
 
 
-def _place_in_splits(group: Sequence[tuple[CocoTable, int]]) -> dict[str, str]:
+def _place_in_splits(group: Sequence[tuple[AnnotationTable, int]]) -> dict[str, str]:
     first, *others = dict.fromkeys(f"{table.file_names[image]} in {table.split.name}" for table, image in group)
     return {"file": first, "value": "also " + ", ".join(others)}
 
 
-def _repeated_within(groups: Sequence[Sequence[tuple[CocoTable, int]]]) -> list[Finding]:
+def _repeated_within(groups: Sequence[Sequence[tuple[AnnotationTable, int]]]) -> list[Finding]:
     """Equal pictures in files of different names within one split."""
     repeats: dict[int, list[tuple[int, str]]] = {}
-    tables: dict[int, CocoTable] = {}
+    tables: dict[int, AnnotationTable] = {}
     for group in groups:
         first: dict[int, str] = {}
         for table, image in group:

@@ -6,18 +6,17 @@ import numpy as np
 from PIL import Image
 
 from hf_detr.boxes import cxcywh_to_xyxy
-from hf_detr.data.coco import load_coco_index
-from hf_detr.data.coco_layouts import CocoSplit
 from hf_detr.data.collate import DetectionCollator
 from hf_detr.data.dataset import DetectionDataset
 from hf_detr.data.index import DetectionIndex
+from hf_detr.data.splits import Split, load_index
 from hf_detr.draw import draw_boxes, image_grid
 from hf_detr.errors import DatasetError
 
 _CELL_SIDE = 320
 
 
-def preview_grid(splits: Mapping[str, CocoSplit], *, count: int = 12, seed: int = 0) -> Image.Image | None:
+def preview_grid(splits: Mapping[str, Split], *, count: int = 12, seed: int = 0) -> Image.Image | None:
     """Pictures with their boxes from every split whose annotations can be used; None if there is nothing to draw.
 
     Args:
@@ -29,7 +28,7 @@ def preview_grid(splits: Mapping[str, CocoSplit], *, count: int = 12, seed: int 
     for split in splits.values():
         names = indices[0].class_names if indices else None
         try:
-            index = load_coco_index(split.images_dir, split.annotations_path, name=split.name, class_names=names)
+            index = load_index(split, names)
         except DatasetError:  # the doctor's report says why, in more detail
             continue
         indices.append(index)

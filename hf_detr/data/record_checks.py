@@ -1,4 +1,4 @@
-"""Checks for what makes a COCO file impossible to use: records without ids, references to nothing, no true boxes."""
+"""Checks for what makes annotations impossible to use: records without ids, references to nothing, no true boxes."""
 
 import json
 from collections import Counter
@@ -7,40 +7,40 @@ from typing import Any
 
 import numpy as np
 
-from hf_detr.data.coco_table import CocoTable, is_id, positions_where
-from hf_detr.data.findings import Finding
+from hf_detr.data.findings import Finding, errors_of
 from hf_detr.data.row_findings import about_annotations, about_categories, about_images, box_text, repeated
+from hf_detr.data.table import AnnotationTable, is_id, positions_where
 
 
-def structural_findings(table: CocoTable) -> list[Finding]:
-    """All that forbids to read the file into an index; every finding is an error."""
+def structural_findings(table: AnnotationTable) -> list[Finding]:
+    """All that forbids to make an index of the table; every finding is an error."""
     return [
-        *_check_image_records(table),
-        *_check_category_records(table),
+        *errors_of(table.findings),
+        *_check_images(table),
+        *_check_categories(table),
         *_check_references(table),
         *_check_box_records(table),
+        *_check_finite_boxes(table),
     ]
 
 
-def _check_image_records(table: CocoTable) -> list[Finding]:
-    rows = table.image_rows
-    malformed = positions_where(rows, lambda row: not is_id(row.get("id")) or not row.get("file_name"))
-    not_text = positions_where(rows, lambda row: not isinstance(row.get("file_name", ""), str))
-    twice = repeated(row["id"] for row in rows if is_id(row.get("id")))
-    kinds = Counter("text" if isinstance(row["id"], str) else "number" for row in rows if is_id(row.get("id")))
+def _check_images(table: AnnotationTable) -> list[Finding]:
+    ids = table.image_ids
+    without_id = positions_where(ids, lambda value: not is_id(value))
+    without_name = positions_where(table.file_names, lambda name: not name)
+    twice = repeated(value for value in ids if is_id(value))
+    kinds = Counter("text" if isinstance(value, str) else "number" for value in ids if is_id(value))
     rarer = min(kinds, key=kinds.__getitem__) if len(kinds) > 1 else None
-    mixed = (
-        [] if rarer is None else positions_where(rows, lambda row: isinstance(row.get("id"), str) == (rarer == "text"))
-    )
+    mixed = [] if rarer is None else positions_where(ids, lambda value: isinstance(value, str) == (rarer == "text"))
     return [
         *about_images(
             table,
             "image.malformed",
             "error",
-            np.union1d(malformed, not_text),
+            np.union1d(without_id, without_name),
             "without an id (a whole number or text) or without a file name",
             "Every entry of `images` needs `id` and `file_name`. Correct the file or export it again.",
-            value=lambda image: _shortened(rows[image]),
+            value=None if table.records is None else lambda image: _shortened(table.records.images[image]),
         ),
         *about_images(
             table,
@@ -61,11 +61,11 @@ def _check_image_records(table: CocoTable) -> list[Finding]:
     ]
 
 
-def _check_category_records(table: CocoTable) -> list[Finding]:
-    rows = table.category_rows
+def _check_categories(table: AnnotationTable) -> list[Finding]:
+    rows = [] if table.records is None else table.records.categories
     malformed = positions_where(rows, lambda row: not is_id(row.get("id")) or not isinstance(row.get("name"), str))
-    twice = repeated(row["id"] for row in rows if is_id(row.get("id")))
-    no_categories = [] if rows else ["categories: []"]
+    twice = repeated(value for value in table.category_ids if is_id(value))
+    no_categories = [] if table.category_ids else ["no classes"]
     return [
         *about_categories(
             table,
@@ -88,15 +88,17 @@ def _check_category_records(table: CocoTable) -> list[Finding]:
             "category.none",
             "error",
             no_categories,
-            "missing: the file lists none",
-            "List the classes under `categories`, each with `id` and `name`.",
+            "missing: not one class is named",
+            "List the classes (in a COCO file under `categories`, each with `id` and `name`).",
         ),
     ]
 
 
-def _check_references(table: CocoTable) -> list[Finding]:
-    rows = table.annotation_rows
+def _check_references(table: AnnotationTable) -> list[Finding]:
+    rows = [] if table.records is None else table.records.annotations
     no_image, no_category = np.flatnonzero(table.image_of < 0), np.flatnonzero(table.category_of < 0)
+    image_ids = [rows[position].get("image_id") for position in no_image] if rows else []
+    category_ids = [rows[position].get("category_id") for position in no_category] if rows else []
     return [
         *about_annotations(
             table,
@@ -104,8 +106,7 @@ def _check_references(table: CocoTable) -> list[Finding]:
             "error",
             no_image,
             "of an image that the file does not list",
-            "Add the image to `images` or remove the annotation."
-            + _other_type(table.image_rows, [rows[position].get("image_id") for position in no_image]),
+            "Add the image to `images` or remove the annotation." + _other_type(table.image_ids, image_ids),
             noun="annotation",
         ),
         *about_annotations(
@@ -115,18 +116,19 @@ def _check_references(table: CocoTable) -> list[Finding]:
             no_category,
             "of a category that the file does not list",
             f"The file lists {_category_list(table)}. Add the category, or correct or remove the annotation."
-            + _other_type(table.category_rows, [rows[position].get("category_id") for position in no_category]),
-            value=lambda row: f"category_id {rows[row].get('category_id')!r}",
+            + _other_type(table.category_ids, category_ids),
+            value=(lambda row: f"category_id {rows[row].get('category_id')!r}") if rows else None,
             noun="annotation",
         ),
     ]
 
 
-def _check_box_records(table: CocoTable) -> list[Finding]:
-    rows = table.annotation_rows
+def _check_box_records(table: AnnotationTable) -> list[Finding]:
+    if table.records is None:
+        return []
+    rows = table.records.annotations
     missing = np.fromiter(("bbox" not in row for row in rows), bool, len(rows))
     outlined = np.fromiter((bool(row.get("segmentation")) for row in rows), bool, len(rows)) & missing
-    not_finite = ~table.is_finite & ~table.malformed_box
     return [
         *about_annotations(
             table,
@@ -151,21 +153,25 @@ def _check_box_records(table: CocoTable) -> list[Finding]:
             table,
             "box.malformed",
             "error",
-            np.flatnonzero(table.malformed_box & ~missing),
+            np.flatnonzero(table.records.malformed_box & ~missing),
             "not a list of four numbers",
             "A COCO box is [x, y, width, height] in pixels.",
             value=lambda row: f"{rows[row]['bbox']!r:.60}",
         ),
-        *about_annotations(
-            table,
-            "box.not_finite",
-            "error",
-            np.flatnonzero(not_finite),
-            "with NaN, infinity, or a number that no picture is large enough for",
-            "Correct or remove the annotation; one such box turns the loss, and then the model, into NaN.",
-            value=lambda row: box_text(table, row),
-        ),
     ]
+
+
+def _check_finite_boxes(table: AnnotationTable) -> list[Finding]:
+    malformed = np.zeros(len(table.boxes_xywh), bool) if table.records is None else table.records.malformed_box
+    return about_annotations(
+        table,
+        "box.not_finite",
+        "error",
+        np.flatnonzero(~table.is_finite & ~malformed),
+        "with NaN, infinity, or a number that no picture is large enough for",
+        "Correct or remove the annotation; one such box turns the loss, and then the model, into NaN.",
+        value=lambda row: box_text(table, row),
+    )
 
 
 def _shortened(row: dict[str, Any]) -> str:
@@ -173,15 +179,16 @@ def _shortened(row: dict[str, Any]) -> str:
     return text if len(text) <= 60 else text[:59] + "…"
 
 
-def _category_list(table: CocoTable) -> str:
-    listed = [f"{row.get('id')!r} ({row.get('name')})" for row in table.category_rows[:8]]
-    more = len(table.category_rows) - len(listed)
+def _category_list(table: AnnotationTable) -> str:
+    pairs = zip(table.category_ids[:8], table.category_names, strict=False)
+    listed = [f"{value!r} ({name})" for value, name in pairs]
+    more = len(table.category_ids) - len(listed)
     return (", ".join(listed) or "none") + (f" and {more} more" if more > 0 else "")
 
 
-def _other_type(named: Sequence[dict], unknown: Sequence[Any]) -> str:
+def _other_type(listed: Sequence[Any], unknown: Sequence[Any]) -> str:
     """A hint where an unknown id is a number in one place and text in the other."""
-    texts = {str(row["id"]): row["id"] for row in named if is_id(row.get("id"))} if unknown else {}
+    texts = {str(value): value for value in listed if is_id(value)} if unknown else {}
     for value in unknown:
         if str(value) in texts:
             return f" Ids compare exactly: {value!r} here is not {texts[str(value)]!r} there."

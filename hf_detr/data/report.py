@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from hf_detr.data.coco_table import CocoTable
 from hf_detr.data.findings import Finding, Severity, by_severity, counted, errors_of, render_findings
-from hf_detr.data.row_findings import shown_id
+from hf_detr.data.table import AnnotationTable, shown_id
 
 # Areas in pixels² at which COCO's AP calls an object medium and large (https://cocodataset.org/#detection-eval).
 _MEDIUM, _LARGE = 32**2, 96**2
@@ -70,13 +69,13 @@ class DatasetReport:
         return f"{found} " + ("Ready to train, but read the warnings." if warnings else "Ready to train.")
 
 
-def make_report(source: str, findings: Sequence[Finding], tables: Sequence[CocoTable]) -> DatasetReport:
+def make_report(source: str, findings: Sequence[Finding], tables: Sequence[AnnotationTable]) -> DatasetReport:
     """Put findings and figures together."""
     statistics = {table.split.name: split_statistics(table) for table in tables}
     return DatasetReport(source, tuple(by_severity(findings)), statistics)
 
 
-def split_statistics(table: CocoTable) -> dict[str, Any]:
+def split_statistics(table: AnnotationTable) -> dict[str, Any]:
     """Figures of one split as plain values. Objects are annotations that are not crowds; areas are in pixels²."""
     objects = table.objects_per_image
     areas = table.areas[~table.is_crowd & (table.image_of >= 0) & (table.areas > 0)]
@@ -84,14 +83,14 @@ def split_statistics(table: CocoTable) -> dict[str, Any]:
     height, width = np.median(table.sizes_hw, axis=0) if len(table.sizes_hw) else (0, 0)
     small, large = int((areas < _MEDIUM).sum()), int((areas >= _LARGE).sum())
     return {
-        "images": len(table.image_rows),
+        "images": len(table.file_names),
         "images_without_objects": int((objects == 0).sum()),
         "objects": int(objects.sum()),
         "crowds": int(table.is_crowd.sum()),
         "classes": [
-            {"id": shown_id(row.get("id")), "name": name, "objects": int(number)}
-            for row, name, number in zip(
-                table.category_rows, table.category_names, table.objects_per_category, strict=True
+            {"id": shown_id(value), "name": name, "objects": int(number)}
+            for value, name, number in zip(
+                table.category_ids, table.category_names, table.objects_per_category, strict=True
             )
         ],
         "box_sizes": {"small": small, "medium": len(areas) - small - large, "large": large},

@@ -1,31 +1,28 @@
-"""Findings about rows of a COCO file: where they are, in words a person can look up."""
+"""Findings about rows of a table: where they are, in words a person can look up."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from hf_detr.data.coco_table import CocoTable, Id, is_id
 from hf_detr.data.findings import Finding, Severity, counted
+from hf_detr.data.table import AnnotationTable, shown_id
 
 
-def image_place(table: CocoTable, image: int) -> dict[str, Any]:
-    """Where image number `image` is, for a person to look it up."""
-    return {"image_id": shown_id(table.image_rows[image].get("id", f"#{image}")), "file": table.file_names[image]}
+def image_place(table: AnnotationTable, image: int) -> dict[str, Any]:
+    """Where image number `image` is, for a person to look it up; its id only where it is not the file's name."""
+    value, name = table.image_ids[image], table.file_names[image]
+    if value == name:
+        return {"file": name}
+    return {"image_id": f"#{image}" if value is None else shown_id(value), "file": name}
 
 
-def annotation_place(table: CocoTable, annotation: int) -> dict[str, Any]:
+def annotation_place(table: AnnotationTable, annotation: int) -> dict[str, Any]:
     """Where annotation number `annotation` is, for a person to look it up."""
-    row, image = table.annotation_rows[annotation], int(table.image_of[annotation])
-    place = image_place(table, image) if image >= 0 else {"image_id": shown_id(row.get("image_id"))}
-    return place | {"annotation_id": shown_id(row.get("id", f"#{annotation}"))}
-
-
-def shown_id(value: Any) -> Id | None:
-    """An id as it is; in place of a value that can be none, such as NaN or a list, what Python writes for it."""
-    return value if value is None or is_id(value) else f"{value!r:.40}"
+    image = int(table.image_of[annotation])
+    return (image_place(table, image) if image >= 0 else {}) | table.locate(annotation)
 
 
 def about_images(
-    table: CocoTable,
+    table: AnnotationTable,
     check: str,
     severity: Severity,
     images: Iterable[int],
@@ -41,7 +38,7 @@ def about_images(
 
 
 def about_annotations(
-    table: CocoTable,
+    table: AnnotationTable,
     check: str,
     severity: Severity,
     annotations: Iterable[int],
@@ -59,7 +56,7 @@ def about_annotations(
 
 
 def about_categories(
-    table: CocoTable, check: str, severity: Severity, values: Sequence[Any], message: str, advice: str
+    table: AnnotationTable, check: str, severity: Severity, values: Sequence[Any], message: str, advice: str
 ) -> list[Finding]:
     """One finding about categories, each described by one of `values`, or none if there are none."""
     places = [{"value": value} for value in values]
@@ -67,7 +64,7 @@ def about_categories(
 
 
 def _finding(
-    table: CocoTable, check: str, severity: Severity, places: list[dict[str, Any]], message: str, advice: str
+    table: AnnotationTable, check: str, severity: Severity, places: list[dict[str, Any]], message: str, advice: str
 ) -> list[Finding]:
     if not places:
         return []
@@ -86,6 +83,6 @@ def repeated(values: Iterable[Any]) -> dict[Any, list[int]]:
     return {value: where for value, where in positions.items() if len(where) > 1}
 
 
-def box_text(table: CocoTable, row: int) -> str:
-    """The box of annotation number `row` as it is in the file."""
+def box_text(table: AnnotationTable, row: int) -> str:
+    """The box of annotation number `row` as [x, y, width, height] in pixels."""
     return "[" + ", ".join(f"{side:g}" for side in table.boxes_xywh[row]) + "]"

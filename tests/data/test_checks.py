@@ -13,10 +13,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from hf_detr.data.checks import check_dataset, check_fast
-from hf_detr.data.coco import find_coco_splits, load_coco_index
-from hf_detr.data.coco_layouts import CocoSplit
 from hf_detr.data.findings import Finding, counted, errors_of, render_finding
 from hf_detr.data.report import DatasetReport
+from hf_detr.data.splits import Split, find_splits, load_index
 from hf_detr.errors import DatasetError
 from tests.synthetic import annotation_file, edit_json, images_folder, make_coco
 
@@ -264,7 +263,7 @@ def test_loading_refuses_with_the_same_words(data: Path, trouble: str) -> None:
         spoil(content)
     finding = found(check_dataset(data, read_images=False), check)
     with pytest.raises(DatasetError) as caught:
-        load_coco_index(images_folder(data), annotation_file(data), name="train")
+        load_index(Split("train", images_folder(data), annotation_file(data)))
     assert render_finding(finding) in str(caught.value)
 
 
@@ -344,11 +343,11 @@ def test_nothing_in_a_file_raises_anything_else(
     folder = tmp_path_factory.mktemp("fuzz")
     path = folder / "train.json"
     path.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
-    report = check_dataset({"train": CocoSplit("train", folder, path)}, image_size_hw=(64, 64))
+    report = check_dataset({"train": Split("train", folder, path)}, image_size_hw=(64, 64))
     report.render().encode()
     json.dumps(report.to_dict(), allow_nan=False)
     try:
-        load_coco_index(folder, path, name="train")
+        load_index(Split("train", folder, path))
     except DatasetError:
         assert report.exit_code == 1
 
@@ -412,7 +411,7 @@ def test_missing_empty_and_unmentioned_files(data: Path) -> None:
 
 def test_a_wrong_folder_is_recognised_as_such(data: Path, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
-    split = CocoSplit("train", tmp_path / "elsewhere", annotation_file(data))
+    split = Split("train", tmp_path / "elsewhere", annotation_file(data))
     (finding,) = errors_of(check_fast({"train": split}))
     assert finding.check == "file.missing"
     assert "not the folder that the file names start from" in finding.advice
@@ -514,7 +513,7 @@ def test_the_same_picture_twice_in_a_split(data: Path) -> None:
 def test_statistics_count_what_is_there(tmp_path: Path) -> None:
     make_coco(tmp_path, images=6, empty_images=2, crowds=1)
     report = check_dataset(tmp_path, read_images=False)
-    index = load_coco_index(images_folder(tmp_path), annotation_file(tmp_path), name="train")
+    index = load_index(Split("train", images_folder(tmp_path), annotation_file(tmp_path)))
     train = report.statistics["train"]
     assert train["images"] == 6
     assert train["images_without_objects"] == 2
@@ -563,7 +562,7 @@ def test_fast_checks_are_the_same_findings_without_opening_pictures(data: Path) 
     spoilt(images_folder(data) / "0002.jpg", b"not a picture")
     with edit_json(annotation_file(data)) as content:
         first(content, category_id=77)
-    findings = check_fast(find_coco_splits(data))
+    findings = check_fast(find_splits(data))
     assert [finding.check for finding in findings] == ["annotation.unknown_category"]
     assert errors_of(findings) == findings
 

@@ -9,15 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hf_detr.data.coco import class_order, find_coco_splits, load_coco, load_coco_index, read_coco_json
+from hf_detr.data.coco import load_coco
+from hf_detr.data.coco_table import read_coco_json
 from hf_detr.data.index import DetectionIndex
+from hf_detr.data.splits import Split, find_splits, load_index
+from hf_detr.data.table_index import class_order
 from hf_detr.errors import DatasetError
 from tests.synthetic import CATEGORY_IDS, LAYOUTS, annotation_file, edit_json, images_folder, make_coco
 
 
 def load_split(folder: Path, split: str = "train", **options) -> DetectionIndex:
-    found = find_coco_splits(folder)[split]
-    return load_coco_index(found.images_dir, found.annotations_path, name=split, **options)
+    return load_index(find_splits(folder)[split], **options)
 
 
 # --- layouts ---------------------------------------------------------------------------------------------------------
@@ -26,7 +28,7 @@ def load_split(folder: Path, split: str = "train", **options) -> DetectionIndex:
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_layouts_are_recognised(tmp_path: Path, layout: str) -> None:
     make_coco(tmp_path, images=2, layout=layout, splits=("train", "valid", "test"))
-    splits = find_coco_splits(tmp_path)
+    splits = find_splits(tmp_path)
     assert list(splits) == ["train", "valid", "test"]
     for name, split in splits.items():
         assert split.name == name
@@ -54,7 +56,7 @@ def test_other_places_are_found_by_the_first_picture(tmp_path: Path, annotations
     for path in images_folder(tmp_path / "made").glob("*.jpg"):
         path.rename(tmp_path / "set" / pictures / path.name)
     annotation_file(tmp_path / "made").rename(tmp_path / "set" / annotations)
-    split = find_coco_splits(tmp_path / "set")["train"]
+    split = find_splits(tmp_path / "set")["train"]
     assert split.images_dir.resolve() == (tmp_path / "set" / pictures).resolve()
 
 
@@ -63,7 +65,7 @@ def test_file_names_that_start_from_the_data_folder(tmp_path: Path) -> None:
     with edit_json(annotation_file(tmp_path, layout="images")) as content:
         for row in content["images"]:
             row["file_name"] = f"images/train/{row['file_name']}"
-    assert find_coco_splits(tmp_path)["train"].images_dir == tmp_path
+    assert find_splits(tmp_path)["train"].images_dir == tmp_path
     assert load_split(tmp_path).image_path(1).is_file()
 
 
@@ -71,64 +73,64 @@ def test_file_names_that_start_from_the_data_folder(tmp_path: Path) -> None:
 def test_names_of_the_validation_split(tmp_path: Path, word: str) -> None:
     make_coco(tmp_path, images=2, splits=("train",))
     (tmp_path / "train").rename(tmp_path / word)
-    assert list(find_coco_splits(tmp_path)) == ["valid"]
+    assert list(find_splits(tmp_path)) == ["valid"]
 
 
 def test_no_such_folder_names_what_is_beside_it(tmp_path: Path) -> None:
     make_coco(tmp_path / "digits", images=1)
     with pytest.raises(DatasetError, match=r"digts: no such folder.*holds: digits/"):
-        find_coco_splits(tmp_path / "digts")
+        find_splits(tmp_path / "digts")
     with pytest.raises(DatasetError, match="does not exist either"):
-        find_coco_splits(tmp_path / "nowhere" / "digits")
+        find_splits(tmp_path / "nowhere" / "digits")
 
 
 def test_empty_folder_says_what_was_expected(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"the folder is empty[\s\S]*instances_train2017\.json"):
-        find_coco_splits(tmp_path)
+        find_splits(tmp_path)
 
 
 def test_a_file_instead_of_a_folder(tmp_path: Path) -> None:
     (tmp_path / "train.json").write_text("{}")
     with pytest.raises(DatasetError, match=r"is a file, and a folder.*--annotations"):
-        find_coco_splits(tmp_path / "train.json")
+        find_splits(tmp_path / "train.json")
 
 
 def test_unknown_layout_says_what_was_looked_for_and_what_is_there(tmp_path: Path) -> None:
     (tmp_path / "labels.json").write_text("{}")
     (tmp_path / "photos").mkdir()
     with pytest.raises(DatasetError, match=r"holds: labels\.json, photos/[\s\S]*Looked for:[\s\S]*--images FOLDER"):
-        find_coco_splits(tmp_path)
+        find_splits(tmp_path)
 
 
 def test_yolo_and_voc_are_named_with_the_way_to_convert_them(tmp_path: Path) -> None:
     (tmp_path / "yolo" / "train" / "labels").mkdir(parents=True)
     (tmp_path / "yolo" / "data.yaml").write_text("names: [cat]")
     with pytest.raises(DatasetError, match=r"looks like a YOLO data set[\s\S]*from_yolo"):
-        find_coco_splits(tmp_path / "yolo")
+        find_splits(tmp_path / "yolo")
     (tmp_path / "voc" / "Annotations").mkdir(parents=True)
     (tmp_path / "voc" / "Annotations" / "1.xml").write_text("<annotation/>")
     with pytest.raises(DatasetError, match=r"looks like a Pascal VOC data set[\s\S]*from_pascal_voc"):
-        find_coco_splits(tmp_path / "voc")
+        find_splits(tmp_path / "voc")
 
 
 def test_the_folder_of_one_split_points_to_the_folder_above(tmp_path: Path) -> None:
     make_coco(tmp_path / "digits", images=1)
     with pytest.raises(DatasetError, match=r"one split of a data set: give the folder above it, .*digits\."):
-        find_coco_splits(tmp_path / "digits" / "train")
+        find_splits(tmp_path / "digits" / "train")
 
 
 def test_two_annotation_files_for_a_split_are_ambiguous(tmp_path: Path) -> None:
     make_coco(tmp_path, images=1, splits=("train",))
     make_coco(tmp_path, images=1, splits=("train",), layout="coco2017")
     with pytest.raises(DatasetError, match=r"2 annotation files for the split 'train'[\s\S]*_annotations\.coco"):
-        find_coco_splits(tmp_path)
+        find_splits(tmp_path)
 
 
 def test_annotations_without_pictures_name_the_folders_looked_for(tmp_path: Path) -> None:
     make_coco(tmp_path, images=1, splits=("train",), layout="coco2017")
     images_folder(tmp_path, layout="coco2017").rename(tmp_path / "elsewhere")
     with pytest.raises(DatasetError, match=r"no folder with its pictures[\s\S]*images/train2017[\s\S]*--images"):
-        find_coco_splits(tmp_path)
+        find_splits(tmp_path)
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------
@@ -353,7 +355,7 @@ def test_all_impossible_records_are_reported_at_once(tmp_path: Path) -> None:
 def test_folder_of_pictures_must_exist(tmp_path: Path) -> None:
     make_coco(tmp_path, images=1, splits=("train",))
     with pytest.raises(DatasetError, match="no such folder of pictures"):
-        load_coco_index(tmp_path / "nowhere", annotation_file(tmp_path), name="train")
+        load_index(Split("train", tmp_path / "nowhere", annotation_file(tmp_path)))
 
 
 # --- the public function ---------------------------------------------------------------------------------------------

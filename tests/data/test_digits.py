@@ -13,8 +13,8 @@ pytest.importorskip("sklearn")
 
 from hf_detr.data import digits
 from hf_detr.data.coco import load_coco
-from hf_detr.data.coco_layouts import find_coco_splits
 from hf_detr.data.digits import WRITTEN_FOR, DigitsOptions, draw_ink, draw_picture, make_digits
+from hf_detr.data.splits import find_splits
 from hf_detr.errors import DatasetError
 
 FEW = DigitsOptions(train=12, valid=4, test=5, empty_share=0.2)
@@ -42,7 +42,7 @@ def content_of(folder: Path) -> dict[str, bytes]:
 
 
 def test_it_is_an_ordinary_coco_folder(folder):
-    splits = find_coco_splits(folder)
+    splits = find_splits(folder)
     assert set(splits) == {"train", "valid", "test"}
     for name, split in splits.items():
         dataset = load_coco(split.images_dir, split.annotations_path)

@@ -1,0 +1,56 @@
+"""The splits of a data set in any format: found in a folder, read as a table for checks or as an index to train on."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from hf_detr.data.coco_layouts import find_coco_splits
+from hf_detr.data.coco_table import read_coco_table
+from hf_detr.data.findings import render_findings
+from hf_detr.data.index import DetectionIndex
+from hf_detr.data.record_checks import structural_findings
+from hf_detr.data.table import AnnotationTable, Split
+from hf_detr.data.table_index import index_of_table
+from hf_detr.errors import DatasetError
+
+__all__ = ["Split", "find_splits", "load_index", "read_table"]
+
+
+def find_splits(data: str | Path) -> dict[str, Split]:
+    """The splits of a data set, keyed ``"train"``, ``"valid"`` and ``"test"``, as far as they are there.
+
+    Raises:
+        DatasetError: no such folder, nothing recognised in it (says what was looked for and what is there), two
+            annotation files for one split, or annotations without a folder of pictures.
+    """
+    return find_coco_splits(data)
+
+
+def read_table(split: Split) -> AnnotationTable:
+    """The annotations of a split as columns, whatever is wrong with them.
+
+    Raises:
+        DatasetError: no such folder of pictures, or annotations that cannot be read at all.
+    """
+    if not split.images_dir.is_dir():
+        raise DatasetError(f"{split.images_dir}: no such folder of pictures (for {split.annotations_path}).")
+    return read_coco_table(split)
+
+
+def load_index(split: Split, class_names: Sequence[str] | None = None) -> DetectionIndex:
+    """The annotations of a split as arrays. Whether the pictures exist is not looked at.
+
+    Args:
+        split: where it is kept.
+        class_names: classes to use, in this order, in place of the data's own order: those of the training split, or
+            of a model. Categories without objects may be missing from it. A class that the data does not list gets an
+            id that no category of the data has.
+
+    Raises:
+        DatasetError: as `read_table`, errors that leave no way to use it (all of them are listed), or objects of
+            classes that are not in `class_names`.
+    """
+    table = read_table(split)
+    findings = structural_findings(table)
+    if findings:
+        raise DatasetError(f"{split.annotations_path} cannot be used:\n\n{render_findings(findings)}")
+    return index_of_table(table, class_names)

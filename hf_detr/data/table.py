@@ -1,0 +1,127 @@
+"""One split as loose columns: what every data format is read into, and what all checks work on.
+
+Reading never fails on a bad record. It leaves a mark in a column or a finding, and the checks report them together.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hf_detr.data.findings import Finding
+
+Id = int | str
+
+_LARGEST_COORDINATE = 1e9  # beyond it sums and areas overflow sooner or later, and no picture is as large
+_NUMBER_TYPES = frozenset({int, float})
+
+
+@dataclass(frozen=True)
+class Split:
+    """Where one split is kept.
+
+    Attributes:
+        name: what messages call it: ``"train"``, ``"valid"`` or ``"test"`` where it was found by its name.
+        images_dir: the folder that file names start from.
+        annotations_path: the file or folder that holds the annotations.
+        format: how they are written, one of the formats of `hf_detr.data.splits`.
+        part: which part of ``annotations_path`` this split is, where one file describes several; None for all of it.
+        class_names: the classes of the whole data set, for formats whose annotations have no list of them.
+    """
+
+    name: str
+    images_dir: Path
+    annotations_path: Path
+    format: str = "coco"
+    part: str | None = None
+    class_names: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class CocoRecords:
+    """The records of a COCO file, whatever they hold; ``{}`` in place of one that is no object.
+
+    Attributes:
+        images, annotations, categories: N, M and K records, in the order of the columns.
+        malformed_box: ``(M,)`` bool annotations without a list of four numbers.
+    """
+
+    images: Sequence[dict[str, Any]]
+    annotations: Sequence[dict[str, Any]]
+    categories: Sequence[dict[str, Any]]
+    malformed_box: np.ndarray
+
+
+@dataclass(frozen=True)
+class AnnotationTable:
+    """The annotations of one split as columns. N images, M annotations, K categories, in the order of the source.
+
+    Attributes:
+        split: where it was read from.
+        image_ids: N ids as the source has them, of any type where it is wrong; the file name where it has none.
+        file_names: N paths below the folder of pictures, ``""`` where there is none.
+        sizes_hw: ``(N, 2)`` int32 annotated height and width; 0, 0 where there is none.
+        category_ids: K ids as the source has them, of any type where it is wrong; the name where it has none.
+        category_names: K names, of those that are not text their JSON.
+        image_of: ``(M,)`` int64 image of each annotation, -1 for an unknown one.
+        category_of: ``(M,)`` int64 category of each annotation, -1 for an unknown one.
+        boxes_xywh: ``(M, 4)`` float64 pixels; NaN where there are not four numbers.
+        areas: ``(M,)`` float64 pixels², the source's where it is a number, else width times height.
+        is_crowd: ``(M,)`` bool regions that training leaves out and evaluation ignores.
+        locate: where an annotation (its position) stands, as keys of a finding's example, e.g. ``{"line": 3}``.
+        findings: what reading came upon; errors among them forbid to make an index of the table.
+        records: what the columns were made from, for COCO only.
+    """
+
+    split: Split
+    image_ids: Sequence[Any]
+    file_names: Sequence[str]
+    sizes_hw: np.ndarray
+    category_ids: Sequence[Any]
+    category_names: Sequence[str]
+    image_of: np.ndarray
+    category_of: np.ndarray
+    boxes_xywh: np.ndarray
+    areas: np.ndarray
+    is_crowd: np.ndarray
+    locate: Callable[[int], dict[str, Any]]
+    findings: tuple[Finding, ...] = ()
+    records: CocoRecords | None = None
+
+    @property
+    def is_finite(self) -> np.ndarray:
+        """``(M,)`` bool boxes of four numbers that one can calculate with."""
+        return (np.abs(self.boxes_xywh) < _LARGEST_COORDINATE).all(1)
+
+    @property
+    def objects_per_image(self) -> np.ndarray:
+        """``(N,)`` annotations of each image that are not crowds."""
+        counted = self.image_of[(self.image_of >= 0) & ~self.is_crowd]
+        return np.bincount(counted, minlength=len(self.file_names))
+
+    @property
+    def objects_per_category(self) -> np.ndarray:
+        """``(K,)`` annotations of each category that are not crowds."""
+        counted = self.category_of[(self.category_of >= 0) & ~self.is_crowd]
+        return np.bincount(counted, minlength=len(self.category_names))
+
+    def image_path(self, image: int) -> Path:
+        """The file of image number `image`."""
+        return self.split.images_dir / self.file_names[image]
+
+
+def is_id(value: Any) -> bool:
+    """Whether `value` can name an image or a category: text, or a whole number of at most 63 bits (1.0 is 1)."""
+    return isinstance(value, str) or (type(value) in _NUMBER_TYPES and -(2**63) <= value < 2**63 and value % 1 == 0)
+
+
+def shown_id(value: Any) -> Id | None:
+    """An id as it is; in place of a value that can be none, such as NaN or a list, what Python writes for it."""
+    return value if value is None or is_id(value) else f"{value!r:.40}"
+
+
+def positions_where(rows: Sequence[Any], is_bad: Callable[[Any], bool]) -> np.ndarray:
+    """Positions of the rows that `is_bad` is true of."""
+    return np.flatnonzero(np.fromiter((is_bad(row) for row in rows), bool, len(rows)))
