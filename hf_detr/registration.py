@@ -1,10 +1,10 @@
 """Our model types in Transformers' Auto classes, without importing Transformers before anybody needs it.
 
 ``import hf_detr; pipeline("object-detection", folder)`` works for every family, in either order of the imports, and
-`import hf_detr` takes no time. It only leaves word with Python's import system; when `AutoConfig` has been defined,
-its `from_pretrained` is wrapped; and the first call of that, which every Auto class and pipeline makes, registers our
-classes through Transformers' public functions and takes the wrapper off. Registering any earlier would import
-modeling files while Transformers is half imported itself.
+`import hf_detr` takes no time. It only leaves word with Python's import system; when `AutoConfig` or
+`AutoImageProcessor` has been defined, its `from_pretrained` is wrapped; and the first call of that, one of which every
+Auto class and pipeline makes, registers our classes through Transformers' public functions and takes the wrapper off.
+Registering any earlier would import modeling files while Transformers is half imported itself.
 """
 
 import functools
@@ -12,9 +12,12 @@ import importlib
 import importlib.abc
 import importlib.machinery
 import sys
-from types import ModuleType
 
-_CONFIGURATION_AUTO = "transformers.models.auto.configuration_auto"
+# Modules, and the Auto class in each whose first use registers ours.
+_AUTO_CLASSES = {
+    "transformers.models.auto.configuration_auto": "AutoConfig",
+    "transformers.models.auto.image_processing_auto": "AutoImageProcessor",
+}
 
 # Where our own classes are: configuration and model. Stock types are registered by Transformers itself.
 _CLASSES = {
@@ -32,17 +35,21 @@ _CLASSES = {
 
 def register_on_first_use() -> None:
     """Have our types known to the Auto classes when one of them first looks for a model."""
-    if _CONFIGURATION_AUTO in sys.modules:
-        _wrap_from_pretrained(sys.modules[_CONFIGURATION_AUTO])
-    else:
-        sys.meta_path.insert(0, _AfterImport())
+    for name, auto_class in _AUTO_CLASSES.items():
+        if name in sys.modules:
+            _wrap_from_pretrained(getattr(sys.modules[name], auto_class))
+        else:
+            sys.meta_path.insert(0, _AfterImport(name, auto_class))
 
 
 @functools.cache
 def register() -> None:
     """Make our types known to the Auto classes now."""
-    from transformers import AutoConfig, AutoModelForObjectDetection
+    from transformers import AutoConfig, AutoImageProcessor, AutoModelForObjectDetection, AutoVideoProcessor
     from transformers.models.auto.modeling_auto import MODEL_FOR_OBJECT_DETECTION_MAPPING_NAMES
+
+    from hf_detr.models.deimv2.configuration_deimv2 import ExactDeimv2Config
+    from hf_detr.models.deimv2.image_processing_deimv2 import ExactDeimv2ImageProcessor, ExactDeimv2ImageProcessorPil
 
     for module_name, classes in _CLASSES.items():
         module = importlib.import_module(module_name)
@@ -52,25 +59,34 @@ def register() -> None:
             AutoModelForObjectDetection.register(config_class, getattr(module, model_name))
             # The pipeline compares with this table of names, and would log an error for one that is not in it.
             MODEL_FOR_OBJECT_DETECTION_MAPPING_NAMES[config_class.model_type] = model_name
+    processors = {"torchvision": ExactDeimv2ImageProcessor, "pil": ExactDeimv2ImageProcessorPil}
+    AutoImageProcessor.register(ExactDeimv2Config, image_processor_classes=processors)
+    # Pipelines look for a video processor beside every image processor. Without this word that there is none, they
+    # would ask whether to run the image processor's remote code for one.
+    AutoVideoProcessor.register(ExactDeimv2Config, video_processor_classes={})
 
 
-def _wrap_from_pretrained(auto: ModuleType) -> None:
-    original = auto.AutoConfig.__dict__["from_pretrained"]
+def _wrap_from_pretrained(auto_class: type) -> None:
+    original = auto_class.__dict__["from_pretrained"]
 
     @functools.wraps(original.__func__)
     def from_pretrained(cls, *args, **kwargs):
-        auto.AutoConfig.from_pretrained = original
+        auto_class.from_pretrained = original
         register()
         return cls.from_pretrained(*args, **kwargs)
 
-    auto.AutoConfig.from_pretrained = classmethod(from_pretrained)
+    auto_class.from_pretrained = classmethod(from_pretrained)
 
 
 class _AfterImport(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Imports one module as it would be anyway, and then wraps what it defines."""
+    """Imports one module as it would be anyway, and then wraps the Auto class it defines."""
+
+    def __init__(self, module_name: str, auto_class: str):
+        self.module_name = module_name
+        self.auto_class = auto_class
 
     def find_spec(self, fullname, path=None, target=None):
-        if fullname != _CONFIGURATION_AUTO:
+        if fullname != self.module_name:
             return None
         sys.meta_path.remove(self)
         spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
@@ -85,4 +101,4 @@ class _AfterImport(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def exec_module(self, module):
         module.__loader__ = module.__spec__.loader = self.loader
         self.loader.exec_module(module)
-        _wrap_from_pretrained(module)
+        _wrap_from_pretrained(getattr(module, self.auto_class))

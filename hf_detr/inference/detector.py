@@ -16,7 +16,7 @@ from hf_detr.data.images import UnreadableImageError, picture_to_rgb, read_image
 from hf_detr.errors import CheckpointError
 from hf_detr.inference.backends import Backend, TorchBackend
 from hf_detr.inference.detections import Detections
-from hf_detr.models.decoding import decode_detections, prepare_pixels
+from hf_detr.models.decoding import decode_detections, detections_per_image, prepare_pixels
 from hf_detr.models.families import check_image_size
 from hf_detr.models.loading import load_detector
 
@@ -147,8 +147,8 @@ class Detector:
         Args:
             prepared: ``uint8 (B, 3, h, w)``, a stack of what `prepare` returns.
             sizes_hw: ``(B, 2)`` height and width of the original pictures in pixels.
-            at_least: detections per picture, where there are to be more than the model has queries (a query can stand
-                for several classes).
+            at_least: detections per picture, where there are to be more than the image processor returns (a query can
+                stand for several classes).
 
         Returns:
             ``(B, D, 6)`` float32 on the backend's device, best first: score, class id, and left, top, right,
@@ -156,7 +156,8 @@ class Detector:
         """
         pixel_values = prepare_pixels(prepared.to(self.backend.device), self.processor)
         logits, pred_boxes = self.backend(pixel_values)
-        return decode_detections(logits, pred_boxes, sizes_hw, top_k=max(at_least, logits.shape[1]))
+        top_k = max(at_least, detections_per_image(self.processor, logits.shape[1]))
+        return decode_detections(logits, pred_boxes, sizes_hw, top_k=top_k)
 
     def _load(self, source: ImageSource) -> tuple[np.ndarray, Tensor, Path | None]:
         """Picture, model input, and path if there is one."""

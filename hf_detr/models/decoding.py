@@ -13,10 +13,15 @@ from hf_detr.boxes import cxcywh_to_xyxy
 EVALUATED_DETECTIONS = 300
 
 
+def detections_per_image(processor, num_queries: int) -> int:
+    """How many detections the image processor returns at threshold 0, where there are that many pairs."""
+    return max(getattr(processor, "min_detections", 0), num_queries)
+
+
 def decode_detections(logits: Tensor, pred_boxes: Tensor, sizes_hw: Tensor, top_k: int) -> Tensor:
     """The best ``top_k`` pairs of query and class of each image, best first.
 
-    Equal to `RTDetrImageProcessor.post_process_object_detection` with threshold 0, to the bit.
+    Equal to `post_process_object_detection` of the image processors with threshold 0, to the bit.
 
     Args:
         logits: ``(B, Q, K)``, before the sigmoid.

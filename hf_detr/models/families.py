@@ -214,12 +214,33 @@ def _plain(value: Any) -> Any:
 def build_processor(config, image_size_hw: tuple[int, int]):
     """Image processor that resizes to ``image_size_hw`` (bilinear, antialiased) and divides by 255.
 
-    It is the stock RT-DETR one: its numbers equal the papers' to the bit. DEIMv2 with a vision transformer also
-    normalises with ImageNet's statistics.
+    It is the stock RT-DETR one where its numbers equal the papers' to the bit, see `processor_class`. DEIMv2 with a
+    vision transformer also normalises with ImageNet's statistics.
     """
-    from transformers import RTDetrImageProcessor
-
     height, width = image_size_hw
     check_image_size(config, image_size_hw)
     normalise = config.backbone_config.model_type == "dinov3_vit"
-    return RTDetrImageProcessor(size={"height": height, "width": width}, do_normalize=normalise)
+    return processor_class(config)(size={"height": height, "width": width}, do_normalize=normalise)
+
+
+def processor_class(config) -> type:
+    """The stock RT-DETR image processor, or DEIMv2's where the authors return more detections than queries."""
+    from transformers import RTDetrImageProcessor
+
+    from hf_detr.models.deimv2.image_processing_deimv2 import ExactDeimv2ImageProcessor
+
+    fewer_queries = config.num_queries < ExactDeimv2ImageProcessor.min_detections
+    return ExactDeimv2ImageProcessor if config.model_type == "deimv2_exact" and fewer_queries else RTDetrImageProcessor
+
+
+def refit_processor(processor, config):
+    """A checkpoint's image processor for this configuration, whose queries may be fewer or more; settings are kept."""
+    from transformers import RTDetrImageProcessor
+
+    fitting = processor_class(config)
+    if type(processor) is fitting or not isinstance(processor, RTDetrImageProcessor):
+        return processor
+    settings = processor.to_dict()
+    for name in ("auto_map", "image_processor_type"):  # of the class it has been of
+        settings.pop(name, None)
+    return fitting.from_dict(settings)

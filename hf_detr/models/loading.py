@@ -25,6 +25,7 @@ from hf_detr.models.families import (
     load_class,
     override_config,
     recognise_variant,
+    refit_processor,
 )
 from hf_detr.models.freeze import freeze_stem
 from hf_detr.models.initialization import initialise_like_paper
@@ -119,6 +120,7 @@ def load_for_finetuning(
     config = override_config(pretrained.config, overrides, id2label=id2label)
     image_size_hw = image_size_hw or (processor.size.height, processor.size.width)
     check_image_size(config, image_size_hw)
+    processor = refit_processor(processor, config)
     processor.size = SizeDict(height=image_size_hw[0], width=image_size_hw[1])
 
     model = type(pretrained)(config)

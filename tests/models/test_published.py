@@ -13,7 +13,7 @@ from hf_detr.models.families import build_processor
 from tests.tiny import IMAGE_SIZE_HW, tiny_model
 
 # One of every model type that is not stock.
-OWN = ("deim", "rt_detr_v4", "rt_detr_v2_r50m", "deim_r18", "deimv2_s")
+OWN = ("deim", "rt_detr_v4", "rt_detr_v2_r50m", "deim_r18", "deimv2_s", "deimv2_atto")
 
 HELPERS = """
 import json, sys, torch
@@ -81,6 +81,9 @@ def remote(saved, tmp_path_factory):
 def test_remote_code_runs_without_our_package_and_in_batches(saved, remote):
     assert remote.keys() == set(saved.values())
     assert all(len(boxes) == 5 for boxes in remote.values())
+    # A pair of each query and class; the other families', and DEIMv2's with 300 queries, would be one per query.
+    assert {len(boxes) for boxes in remote[saved["deimv2_atto"]]} == {20 * 3}
+    assert {len(boxes) for boxes in remote[saved["deim"]]} == {30}
 
 
 @pytest.mark.parametrize("order", IMPORTS)
@@ -91,7 +94,7 @@ def test_pipelines_know_all_families_in_either_order_of_imports(saved, remote, o
 
 
 def test_remote_code_imports_torch_and_transformers_only(saved):
-    allowed = {"torch", "transformers", "dataclasses", "collections", "itertools"}
+    allowed = {"torch", "transformers", "dataclasses", "collections", "itertools", "types", "typing"}
     for folder in saved.values():
         for path in Path(folder).glob("*.py"):
             for node in ast.walk(ast.parse(path.read_text())):
