@@ -54,7 +54,9 @@ def to_folder(args: argparse.Namespace) -> dict:
     id2label = read_labels(args.labels) if args.labels is not None else None
     model, report = convert_state_dict(args.source, family=args.family, size=args.size, id2label=id2label)
     side = FAMILIES[report.family][report.size].image_side
-    model.save_pretrained(args.target)
+    # RT-DETRv4's projector is part of the file, and the way back is to give the same file.
+    keep = {"keep_projector": True} if model.config.model_type == "rt_detr_v4" else {}
+    model.save_pretrained(args.target, **keep)
     build_processor(model.config, (side, side)).save_pretrained(args.target)
     write_model_card(args.target)
     classes = model.config.num_labels

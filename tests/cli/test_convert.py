@@ -39,6 +39,19 @@ def test_there_and_back(official: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert back.keys() == state.keys() and all(torch.equal(back[name], state[name]) for name in state)
 
 
+def test_the_projector_of_rt_detr_v4_comes_back_too(tmp_path: Path) -> None:
+    config = build_config("rt_detr_v4", "s", id2label={0: "cat", 1: "dog"})
+    state = to_original(load_class(ARCHITECTURES[config.model_type].model_class)(config))
+    torch.save({"model": state}, tmp_path / "last.pth")
+    (tmp_path / "labels.txt").write_text("cat\ndog\n")
+    labels = ["--labels", str(tmp_path / "labels.txt")]
+    assert main(["convert", str(tmp_path / "last.pth"), str(tmp_path / "s"), *labels]) == 0
+    assert main(["convert", str(tmp_path / "s"), str(tmp_path / "back.pth"), "--to-original"]) == 0
+    back = torch.load(tmp_path / "back.pth", weights_only=True)["model"]
+    assert back.keys() == state.keys() and "encoder.feature_projector.0.weight" in back
+    assert all(torch.equal(back[name], state[name]) for name in state)
+
+
 def test_json_lists_what_was_missing(official: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     state = torch.load(official, weights_only=True)["ema"]["module"]
     del state["decoder.enc_score_head.bias"]

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 from transformers.activations import ACT2CLS
 
@@ -60,12 +61,30 @@ def test_rt_detr_v4_projects_its_features_while_it_learns_from_a_teacher(tmp_pat
     assert outputs.encoder_hidden_states is None
     assert "distillation_features" not in model.eval()(pixels)
 
-    model.save_pretrained(tmp_path)
+    model.save_pretrained(tmp_path, keep_projector=True)
     build_processor(model.config, IMAGE_SIZE_HW).save_pretrained(tmp_path)
     finetuned, _ = load_for_finetuning(tmp_path, id2label={0: "a"})
     assert not hasattr(finetuned, "feature_projector")
     kept, _ = load_for_finetuning(tmp_path, id2label={0: "a"}, config_overrides={"teacher_dim": 24})
     assert torch.equal(kept.feature_projector.weight, model.feature_projector.weight)
+
+
+def test_rt_detr_v4_is_saved_without_what_only_training_needs(tmp_path):
+    torch.manual_seed(0)
+    model, student = tiny_model("rt_detr_v4", teacher_dim=24), tiny_model("rt_detr_v4")
+    student.load_state_dict({name: t for name, t in model.state_dict().items() if "projector" not in name})
+    model.save_pretrained(tmp_path / "default")
+    student.save_pretrained(tmp_path / "student")
+    for name in ("config.json", "model.safetensors"):
+        assert (tmp_path / "default" / name).read_bytes() == (tmp_path / "student" / name).read_bytes(), name
+    assert model.config.teacher_dim == 24  # as it was
+    given = {name: torch.zeros_like(tensor) for name, tensor in model.state_dict().items()}
+    model.save_pretrained(tmp_path / "given", state_dict=given)
+    zeros = load_file(tmp_path / "given" / "model.safetensors")
+    assert not any("projector" in name or tensor.any() for name, tensor in zeros.items())
+    model.save_pretrained(tmp_path / "whole", keep_projector=True)
+    whole = type(model).from_pretrained(tmp_path / "whole")
+    assert torch.equal(whole.feature_projector.weight, model.feature_projector.weight)
 
 
 def test_r50m_trains_all_layers_and_predicts_with_an_earlier_one():

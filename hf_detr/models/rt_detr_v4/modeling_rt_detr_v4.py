@@ -3,6 +3,7 @@
 The state dict is D-FINE's, name by name. Imports torch and transformers only: the file is saved beside checkpoints.
 """
 
+import os
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -74,6 +75,27 @@ class RTDetrV4ForObjectDetection(DeimForObjectDetection):
         hidden = () if wants_hidden_states else ("encoder_hidden_states", "decoder_hidden_states")
         kept = {name: value for name, value in outputs.items() if name not in hidden}
         return RTDetrV4ObjectDetectionOutput(**kept, distillation_features=features)
+
+    def save_pretrained(
+        self,
+        save_directory: str | os.PathLike,
+        *args,
+        state_dict: dict[str, Tensor] | None = None,
+        keep_projector: bool = False,
+        **kwargs,
+    ) -> None:
+        """Save what predicts: without the projector, which only training with a teacher needs, and without
+        `config.teacher_dim`. `keep_projector` saves both. All else is as in `PreTrainedModel`, and for `push_to_hub`,
+        which comes here, as well."""
+        teacher_dim = self.config.teacher_dim
+        if teacher_dim is not None and not keep_projector:
+            tensors = self.state_dict() if state_dict is None else state_dict
+            state_dict = {name: t for name, t in tensors.items() if not name.startswith("feature_projector.")}
+            self.config.teacher_dim = None
+        try:
+            super().save_pretrained(save_directory, *args, state_dict=state_dict, **kwargs)
+        finally:
+            self.config.teacher_dim = teacher_dim
 
 
 DeimForObjectDetection.register_for_auto_class("AutoModelForObjectDetection")
