@@ -72,14 +72,14 @@ def main(argv: list[str] | None = None) -> int:
     recipe = load_recipe(args.recipe, overrides_from_flags(flags, all_fields()))
     training_args, _ = train_setup.training_arguments(recipe)
     dataset = train_setup.load_train_set(train_setup.find_splits(recipe)["train"], recipe, training_args)
-    policy = train_setup.augmentation_policy(recipe, training_args, len(dataset))
+    policy = train_setup.augmentation_policy(recipe, training_args, dataset.epoch_length)
     epoch = math.ceil(policy.augment[0]) if args.epoch is None else args.epoch
-    collator = train_setup.build_collator(recipe, training_args, len(dataset))
+    collator = train_setup.build_collator(recipe, training_args, dataset.epoch_length)
     grid = training_grid(dataset, collator, epoch=epoch, count=args.count)
     if grid is None:
         raise DatasetError(f"{dataset.index.annotations_path}: no picture has objects, there is nothing to draw.")
     args.output.parent.mkdir(parents=True, exist_ok=True)
     grid.save(args.output)
-    total = training_args.stages(len(dataset)).total
+    total = training_args.stages(dataset.epoch_length).total
     print(f"{args.output}: epoch {epoch} of {total:g}. {recipe.name}: {describe_policy(recipe.augment, policy)}")
     return 0

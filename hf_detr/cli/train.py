@@ -67,7 +67,7 @@ def train(recipe: "Recipe") -> int:
     train_set, valid_set = train_setup.load_datasets(splits, recipe, args)
     set_seed(args.seed)
     model, processor = train_setup.build_model(recipe, train_set.id2label, checkpoint)
-    collator = train_setup.build_collator(recipe, args, len(train_set))
+    collator = train_setup.build_collator(recipe, args, train_set.epoch_length)
     trainer = DetrTrainer(
         model,
         args,

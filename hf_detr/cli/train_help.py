@@ -36,8 +36,8 @@ class Entry(NamedTuple):
 
 GROUPS = {
     "Data": (
-        "data train_images train_annotations valid_images valid_annotations image_size check_data on_unreadable "
-        "dataloader_num_workers"
+        "data train_images train_annotations valid_images valid_annotations image_size repeat_factor_threshold "
+        "background_share check_data on_unreadable dataloader_num_workers"
     ),
     "Model": "model_name_or_path revision from_scratch family size num_queries class_map config_overrides",
     "Training length and speed": (
@@ -52,6 +52,10 @@ GROUPS = {
     "Augmentation": (
         "photometric_prob zoom_out_prob iou_crop_prob flip_prob mosaic_prob mixup_prob copyblend_prob min_box_side "
         "multi_scale multi_scale_repeat no_aug_epochs augment_epochs mosaic_epochs mixup_epochs copyblend_epochs"
+    ),
+    "Distillation": (
+        "teacher teacher_revision teacher_dtype teacher_compile teacher_every distill_weight distill_target_share "
+        "distill_tolerance distill_final_weight"
     ),
     "Evaluation and saving": (
         "output_dir eval_strategy eval_steps per_device_eval_batch_size max_detections eval_backend save_strategy "

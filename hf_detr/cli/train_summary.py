@@ -19,9 +19,10 @@ def describe_run(recipe: "Recipe", trainer: Any, checkpoint: Path | None) -> str
     args, config = trainer.args, trainer.model.config
     index = trainer.train_dataset.index
     rates = args.rates()
-    steps = args.total_steps(len(index))
-    stages = args.stages(len(index))
-    change_epoch = args.matcher_change(len(index))
+    num_images = trainer.train_dataset.epoch_length
+    steps, per_epoch = args.total_steps(num_images), args.steps_per_epoch(num_images)
+    stages = args.stages(num_images)
+    change_epoch = args.matcher_change(num_images)
     parameters = sum(p.numel() for p in trainer.model.parameters())
     trained = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
     start = str(checkpoint or recipe.model.model_name_or_path or "random weights")
@@ -29,7 +30,7 @@ def describe_run(recipe: "Recipe", trainer: Any, checkpoint: Path | None) -> str
     height, width = image_size_hw(recipe)
     precision = "bfloat16" if args.bf16 else "float16" if args.fp16 else "float32"
     rate = f"lr {rates.learning_rate:.1e} (backbone {rates.learning_rate * args.backbone_lr_ratio:.1e})"
-    warmup = f"warm-up {args.get_warmup_steps(steps)} steps"
+    warmup = describe_warmup(args, steps)
     schedule = {
         "flat_cosine": f"flat to epoch {stages.flat:g}, {args.lr_floor:g} times that from epoch {stages.stop:g}",
         "constant": "then constant",
@@ -39,14 +40,15 @@ def describe_run(recipe: "Recipe", trainer: Any, checkpoint: Path | None) -> str
     rows = [
         ("data", f"train {len(index):,} pictures, {index.objects_per_image.sum():,} objects, "
                  f"{len(index.class_names)} classes{valid}"),
+        *describe_sampling(recipe, trainer.train_dataset),
         ("model", f"{config.model_type}, {parameters / 1e6:.1f} M parameters ({trained / parameters:.0%} trained), "
                   f"{config.num_queries} queries, from {start}"),
         ("input", f"{height} x {width} px{', multi-scale' * recipe.augment.multi_scale}"),
-        ("augment", describe_policy(recipe.augment, augmentation_policy(recipe, args, len(index)))),
+        ("augment", describe_policy(recipe.augment, augmentation_policy(recipe, args, num_images))),
         ("batch", f"{args.total_batch_size} = {args.train_batch_size} per device x {args.world_size} processes x "
                   f"{args.gradient_accumulation_steps} accumulated"),
         *describe_scaling(args),
-        ("length", f"{stages.total:g} epochs, {steps:,} steps"),
+        ("length", f"{stages.total:g} epochs of {per_epoch:,} steps, {steps:,} in all"),
         ("rate", f"{rate}, {warmup}, {schedule}"),
         *([("matcher", f"score and IoU alone from epoch {change_epoch:g}")] if change_epoch is not None else []),
         ("average", f"EMA {rates.ema_decay:g}, warm-up {rates.ema_warmup_steps:g}" if args.ema else "none"),
@@ -54,6 +56,24 @@ def describe_run(recipe: "Recipe", trainer: Any, checkpoint: Path | None) -> str
         ("results", f"{args.output_dir}{curves}"),
     ]  # fmt: skip
     return "\n".join([f"hf_detr {__version__} · {recipe.name}", *(f"  {name:<8} {text}" for name, text in rows), ""])
+
+
+def describe_sampling(recipe: "Recipe", dataset: Any) -> list[tuple[str, str]]:
+    """A row that says what an epoch consists of; none where it is every picture once."""
+    if dataset.repeats is None:
+        return []
+    background = dataset.index.objects_per_image == 0
+    share = dataset.repeats[background].sum() / dataset.repeats.sum()
+    most = dataset.repeats[~background].max(initial=1)
+    rule = f", those with rare classes up to {most:.1f} times" if recipe.data.repeat_factor_threshold else ""
+    return [("epoch", f"{dataset.epoch_length:,} pictures, {share:.0%} of them without objects{rule}")]
+
+
+def describe_warmup(args: "DetrTrainingArguments", steps: int) -> str:
+    """The warm-up, and what it was before it was fitted into the run."""
+    fitted, given = args.get_warmup_steps(steps), args.rates().warmup_steps
+    cut = f" (a tenth of the run; {given:g} do not fit)" if given >= 1 and fitted < int(given) else ""
+    return f"warm-up {fitted} steps{cut}"
 
 
 def describe_scaling(args: "DetrTrainingArguments") -> list[tuple[str, str]]:

@@ -19,6 +19,17 @@ class DataArguments:
         default_factory=lambda: [640],
         metadata={"help": "Input size in pixels: one number for a square, or height and width. Multiples of 32."},
     )
+    repeat_factor_threshold: float | None = field(
+        default=None,
+        metadata={
+            "help": "Pictures of classes that occur in less than this share of the pictures come more often (LVIS: "
+            "0.001). Default: every picture once per epoch."
+        },
+    )
+    background_share: float | None = field(
+        default=None,
+        metadata={"help": "Share of an epoch that are pictures without objects. Default: as many as there are."},
+    )
     check_data: bool = field(
         default=True, metadata={"help": "Check the annotations before training, as `hf-detr check` does."}
     )

@@ -17,6 +17,7 @@ from hf_detr.data.images import (
     orient_size_hw,
 )
 from hf_detr.data.index import DetectionIndex
+from hf_detr.data.sampling import epoch_length
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +50,10 @@ class DetectionDataset(Dataset):
     ``rng``, unreadable ones replaced as above. The epoch is in shared memory, so that workers that live longer than an
     epoch see it change. Everything else is read-only: forked workers share the index, spawned ones get a copy each.
 
+    ``dataset[i, k]`` is the picture once more, for the k-th repetition within an epoch: the same picture as
+    ``dataset[i]`` with other random numbers. ``repeats`` ``(N,)`` says how many times each picture comes in an epoch
+    (see `hf_detr.data.sampling.plan_repeats`), None for once each; whoever draws the pictures of an epoch goes by it.
+
     **EXIF.** Pictures come upright. Where the annotated size fits only the picture as stored, the boxes were drawn on
     that: with a transform the boxes are turned with the picture. Without one the picture is left as stored instead,
     for detections are scored against the boxes in the file. Where both fit (squares, half turns), upright is meant:
@@ -65,6 +70,7 @@ class DetectionDataset(Dataset):
         transform: Transform | None = None,
         seed: int = 0,
         on_unreadable: str = "skip",
+        repeats: np.ndarray | None = None,
     ):
         if on_unreadable not in ("skip", "raise"):
             raise ValueError(f"on_unreadable must be 'skip' or 'raise', got {on_unreadable!r}")
@@ -72,12 +78,18 @@ class DetectionDataset(Dataset):
         self.transform = transform
         self.seed = seed
         self.on_unreadable = on_unreadable
+        self.repeats = repeats
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
         if transform is not None:
             _log_unusable_boxes(index)
 
     def __len__(self) -> int:
         return len(self.index)
+
+    @property
+    def epoch_length(self) -> int:
+        """Pictures in an epoch of training, repetitions counted."""
+        return epoch_length(self.repeats, len(self))
 
     @property
     def id2label(self) -> dict[int, str]:
@@ -93,14 +105,16 @@ class DetectionDataset(Dataset):
         """Draw other augmentations from now on; workers already at work see it with their next sample."""
         self._epoch.fill_(epoch)
 
-    def __getitem__(self, image: int) -> Sample:
+    def __getitem__(self, key: int | tuple[int, int]) -> Sample:
+        image, repetition = key if isinstance(key, tuple) else (key, 0)
         if not 0 <= image < len(self):  # also what ends a plain `for sample in dataset`
             raise IndexError(f"{self.index.name} has {len(self)} pictures; there is no picture {image}")
         sample = self._load_readable(image)
         if self.transform is None:
             return sample
         epoch = sample["epoch"]
-        changed = self.transform(sample | {"load_other": self._load_other}, sample_rng(self.seed, epoch, image), epoch)
+        rng = sample_rng(self.seed, epoch, image, repetition)
+        changed = self.transform(sample | {"load_other": self._load_other}, rng, epoch)
         changed.pop("load_other", None)  # it would take the whole data set along on its way out of a worker
         return changed
 
@@ -177,9 +191,11 @@ class DetectionDataset(Dataset):
         }
 
 
-def sample_rng(seed: int, epoch: int, image: int) -> np.random.Generator:
-    """Random numbers of one sample, independent of those of any other sample, epoch or seed."""
-    return np.random.default_rng(np.random.SeedSequence((seed, epoch, image)))
+def sample_rng(seed: int, epoch: int, image: int, repetition: int = 0) -> np.random.Generator:
+    """Random numbers of one sample, independent of those of any other sample, repetition, epoch or seed."""
+    # the fourth number is that of other draws, see `hf_detr.data.collate`
+    repeated = (0, repetition) if repetition else ()
+    return np.random.default_rng(np.random.SeedSequence((seed, epoch, image, *repeated)))
 
 
 def annotated_as_stored(annotated_hw: tuple[int, int], stored_hw: tuple[int, int], orientation: int) -> bool:

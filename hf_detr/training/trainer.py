@@ -14,11 +14,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import Sampler
 from transformers import EarlyStoppingCallback, EvalPrediction
 from transformers.trainer import DEFAULT_PROGRESS_CALLBACK
 from transformers.trainer_callback import PrinterCallback
 from transformers.trainer_utils import rotate_checkpoints
 
+from hf_detr.data.sampling import EpochSampler
 from hf_detr.errors import CheckpointError, TrainingError
 from hf_detr.evaluation.coco import CocoEvaluator
 from hf_detr.losses.attach import attach_criterion
@@ -111,7 +113,7 @@ class DetrTrainer(HubTrainer):
             rates = args.rates()
             self.ema = ModelEma(self.model, decay=rates.ema_decay, warmup_steps=rates.ema_warmup_steps)
             self.add_callback(EmaCallback(self.ema))
-        change_epoch = args.matcher_change(len(train_dataset)) if train_dataset is not None else None
+        change_epoch = args.matcher_change(train_dataset.epoch_length) if train_dataset is not None else None
         if change_epoch is not None:
             self.add_callback(LateMatcherCallback(self.criterion, change_epoch))
         self.interrupt = InterruptCallback(self._any_process_interrupted)
@@ -140,6 +142,12 @@ class DetrTrainer(HubTrainer):
         # denoising queries depend on when workers were started: a resumed run would differ from one that went on.
         loader.base_dataloader.generator = torch.Generator().manual_seed(self.args.seed)
         return loader
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler | None:
+        dataset = self.train_dataset if train_dataset is None else train_dataset
+        if self.args.train_sampling_strategy != "random":
+            return super()._get_train_sampler(dataset)
+        return EpochSampler(dataset, seed=self.args.seed if self.args.data_seed is None else self.args.data_seed)
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
         for path, reason in inputs.pop("unreadable", ()):
@@ -187,7 +195,7 @@ class DetrTrainer(HubTrainer):
             return super().create_scheduler(num_training_steps, optimizer)
         if self.lr_scheduler is None:
             warmup = args.get_warmup_steps(num_training_steps)
-            stages = args.stages(len(self.train_dataset))
+            stages = args.stages(self.train_dataset.epoch_length)
             per_epoch = num_training_steps / stages.total
             if args.lr_schedule == "flat_cosine":
                 factor = partial(
@@ -208,6 +216,9 @@ class DetrTrainer(HubTrainer):
         if self.state.global_step >= self.state.max_steps:
             self.control.should_training_stop = True
             return
+        # The loaders of accelerate forget to tell the data set, or the sampler, of several processes or of a run
+        # resumed in the middle of an epoch: it would be augmented as the first one.
+        self.train_dataset.set_epoch(kwargs["epoch"])
         super()._run_epoch(*args, **kwargs)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
