@@ -11,10 +11,11 @@ from functools import cache
 from typing import Any
 
 from hf_detr.data.arguments import AugmentArguments, DataArguments
+from hf_detr.distillation.arguments import DistillationArguments
 from hf_detr.errors import did_you_mean
 from hf_detr.models.arguments import ModelArguments
 
-SECTIONS = ("model", "data", "augment", "train")
+SECTIONS = ("model", "data", "augment", "train", "distill")
 
 _LISTED_CHOICES = 8
 _WORDS_FOR_TRUE = {"true", "yes", "on", "1"}
@@ -77,11 +78,12 @@ def fields_of(arguments_class: type, section: str, *, ours: frozenset[str] | Non
 
 @cache
 def light_fields() -> dict[str, Field]:
-    """The fields of the sections model, data and augment: those that are known without importing Transformers."""
+    """The fields of all sections but train: those that are known without importing Transformers."""
     return {
         **fields_of(ModelArguments, "model"),
         **fields_of(DataArguments, "data"),
         **fields_of(AugmentArguments, "augment"),
+        **fields_of(DistillationArguments, "distill"),
     }
 
 

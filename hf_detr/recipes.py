@@ -1,8 +1,9 @@
 """Recipes: a YAML page, the page it extends and the flags, merged into validated arguments.
 
-A recipe has the sections `model`, `data`, `augment` and `train`. Their keys are the field names of `ModelArguments`,
-`DataArguments`, `AugmentArguments` and `DetrTrainingArguments`, so Transformers' documentation of `TrainingArguments`
-applies to `train`. `extends:` names one other recipe, at most two in a row: mappings merge, lists are replaced.
+A recipe has the sections `model`, `data`, `augment`, `train` and `distill`. Their keys are the field names of
+`ModelArguments`, `DataArguments`, `AugmentArguments`, `DetrTrainingArguments` and `DistillationArguments`, so
+Transformers' documentation of `TrainingArguments` applies to `train`. `extends:` names one other recipe, at most two in
+a row: mappings merge, lists are replaced.
 """
 
 import copy
@@ -18,6 +19,7 @@ import yaml
 
 from hf_detr import __version__
 from hf_detr.data.arguments import AugmentArguments, DataArguments
+from hf_detr.distillation.arguments import DistillationArguments
 from hf_detr.errors import RecipeError, did_you_mean, nearest
 from hf_detr.fields import SECTIONS, Field, all_fields, holds_mapping
 from hf_detr.models.arguments import ModelArguments
@@ -62,6 +64,7 @@ class Recipe:
     data: DataArguments
     augment: AugmentArguments
     train: dict[str, Any]
+    distill: DistillationArguments
     sources: dict[str, str]
 
     def sections(self) -> dict[str, dict[str, Any]]:
@@ -71,6 +74,7 @@ class Recipe:
             "data": dataclasses.asdict(self.data),
             "augment": dataclasses.asdict(self.augment),
             "train": copy.deepcopy(self.train),
+            "distill": dataclasses.asdict(self.distill),
         }
 
     def to_yaml(self) -> str:
@@ -300,6 +304,7 @@ def _recipe(name: str, values: dict[str, _Value], fields: dict[str, Field]) -> R
         data=DataArguments(**sections["data"]),
         augment=AugmentArguments(**sections["augment"]),
         train=sections["train"],
+        distill=DistillationArguments(**sections["distill"]),
         sources=sources,
     )
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from hf_detr import recipes
 from hf_detr.data.arguments import AugmentArguments, DataArguments
+from hf_detr.distillation.arguments import DistillationArguments
 from hf_detr.errors import RecipeError
 from hf_detr.fields import Field, all_fields, fields_of
 from hf_detr.models.arguments import ModelArguments
@@ -86,6 +87,25 @@ def test_without_a_recipe_there_are_the_defaults() -> None:
     assert recipe.data == DataArguments(data="photos")
     assert recipe.model == ModelArguments()
     assert recipe.augment == AugmentArguments()
+    assert recipe.distill == DistillationArguments()
+
+
+def test_a_teacher_goes_with_any_recipe_and_can_be_switched_off(tmp_path: Path) -> None:
+    page = write(tmp_path / "r.yaml", "distill:\n  teacher: timm/vit_small\n  distill_weight: 2\n  teacher_every: 4\n")
+    recipe = load_recipe(page)
+    assert recipe.distill == DistillationArguments("timm/vit_small", distill_weight=2.0, teacher_every=4)
+    assert recipe.sources["teacher_every"] == f"{page}:4"
+    assert load_recipe(page, {"teacher": "none"}).distill == DistillationArguments(distill_weight=2.0, teacher_every=4)
+    assert load_recipe("d_fine/s_finetune", {"teacher": "here"}).distill == DistillationArguments("here")
+    wrong = write(tmp_path / "w.yaml", "distill:\n  teacher_dtype: float8\n  distil_weight: 1\ntrain:\n  teacher: a\n")
+    assert problems_of(wrong) == [
+        f"{wrong}:2: teacher_dtype: expected one of auto, float32, bfloat16, got 'float8'. Did you mean 'float32'?",
+        f"{wrong}:3: unknown key 'distil_weight' in section 'distill'. Did you mean 'distill_weight' "
+        "(section 'distill')?",
+        f"{wrong}:5: 'teacher' belongs in section 'distill', not in 'train'.",
+    ]
+    page = write(tmp_path / "r.yaml", "distill:\n  teacher: a\n  distill_final_weight: 3\n")
+    assert "constant without distill_target_share" in problems_of(page)[0]
 
 
 # What values mean
@@ -134,7 +154,7 @@ def test_everything_wrong_is_said_at_once_with_line_and_way_out(tmp_path: Path) 
         "augment:\n",
     )
     assert problems_of(page) == [
-        f"{page}:1: no section 'modl'; there are model, data, augment, train. Did you mean 'model'?",
+        f"{page}:1: no section 'modl'; there are model, data, augment, train, distill. Did you mean 'model'?",
         f"{page}:4: unknown key 'learning_rte' in section 'train'. Did you mean 'learning_rate' (section 'train')?",
         f"{page}:5: learning_rate: expected a number, got 'fast'",
         f"{page}:6: 'image_size' belongs in section 'data', not in 'train'.",
@@ -172,7 +192,7 @@ def test_wrong_flags_are_said_together_with_the_recipe(tmp_path: Path) -> None:
     [
         ("train:\n  learning_rate: [1\nmodel:\n", r"r\.yaml:3: .*\n    model:"),
         ("train:\n\tseed: 1\n", r"r\.yaml:2: found character '\\t' that cannot start any token:\n    seed: 1"),
-        ("just words\n", r"r\.yaml:1: a recipe has sections \(model, data, augment, train\)"),
+        ("just words\n", r"r\.yaml:1: a recipe has sections \(model, data, augment, train, distill\)"),
         ("extends: [a, b]\n", r"r\.yaml:1: `extends` takes one path or recipe name"),
         (
             "train:\n  seed: 1\nextends: nowhere.yaml\n",
@@ -260,7 +280,8 @@ def test_access_tokens_are_not_written() -> None:
 
 
 def test_setting_names_are_unique_across_sections() -> None:
-    tables = [fields_of(c, "") for c in (ModelArguments, DataArguments, AugmentArguments, DetrTrainingArguments)]
+    ours = (ModelArguments, DataArguments, AugmentArguments, DetrTrainingArguments, DistillationArguments)
+    tables = [fields_of(c, "") for c in ours]
     names = [name for table in tables for name in table]
     assert len(names) == len(set(names)) == len(all_fields())
 

@@ -19,7 +19,8 @@ class DistillationArguments:
     teacher: str | None = field(
         default=None,
         metadata={
-            "help": "Vision model to learn from: Hub id, local folder, DINOv3 .pth file, or timm model as timm/NAME."
+            "help": "Vision model to learn from: Hub id, local folder, DINOv3 .pth file, or timm model as timm/NAME; "
+            "`none` where a recipe has one and you want none."
         },
     )
     teacher_revision: str = field(
@@ -54,7 +55,14 @@ class DistillationArguments:
         metadata={"help": "Weight in the last stage, without heavy augmentation, if the weight is adaptive."},
     )
 
+    @property
+    def ever_weighs(self) -> bool:
+        """Whether the term has a weight at any time; if not, the run is to the bit one without a teacher."""
+        return self.distill_weight > 0 or bool(self.distill_final_weight)
+
     def __post_init__(self) -> None:
+        if self.teacher == "none":
+            self.teacher = None
         if self.teacher_dtype not in TEACHER_DTYPES:
             raise RecipeError(f"teacher_dtype must be one of {', '.join(TEACHER_DTYPES)}, got {self.teacher_dtype!r}.")
         if self.teacher_every < 1:
