@@ -12,7 +12,8 @@ The decisions are those of ``transformers.pipeline`` where it has made one, so t
 import functools
 import io
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -45,28 +46,52 @@ def read_image(path: str | Path) -> np.ndarray:
     return orient_image(image, orientation)
 
 
-def decode_image(path: str | Path) -> tuple[np.ndarray, int]:
+def decode_image(picture: str | Path | bytes) -> tuple[np.ndarray, int]:
     """Picture as stored, ``uint8 (H, W, 3)`` RGB, and its EXIF orientation, 1 (upright already) to 8.
+
+    Args:
+        picture: its file, or the content of one.
 
     Raises:
         UnreadableImageError: as `read_image`.
     """
-    try:
-        encoded = Path(path).read_bytes()
+    with _unreadable_by_name(picture):
+        encoded = picture if isinstance(picture, bytes) else Path(picture).read_bytes()
         if not encoded:
             raise ValueError("the file is empty (0 bytes)")
         with Image.open(io.BytesIO(encoded)) as opened:
             orientation = _exif_orientation(opened)
             image = _decode_jpeg(encoded) if opened.format in ("JPEG", "MPO") and opened.mode in ("L", "RGB") else None
             return _to_rgb(opened) if image is None else image, orientation
+
+
+def read_header(picture: str | Path | bytes) -> tuple[tuple[int, int], int]:
+    """Height and width of a picture as stored, and its EXIF orientation, without decoding it.
+
+    Raises:
+        UnreadableImageError: missing, empty or not a picture; one that is damaged or cut short passes.
+    """
+    with (
+        _unreadable_by_name(picture),
+        Image.open(io.BytesIO(picture) if isinstance(picture, bytes) else picture) as opened,
+    ):
+        return (opened.height, opened.width), _exif_orientation(opened)
+
+
+@contextmanager
+def _unreadable_by_name(picture: str | Path | bytes) -> Iterator[None]:
+    """Whatever goes wrong with a picture becomes an error that names it."""
+    name = f"a picture of {len(picture):,} bytes" if isinstance(picture, bytes) else picture
+    try:
+        yield
     except MemoryError:
         raise  # says nothing about the picture
     except UnidentifiedImageError as error:
         reason = "it is not a picture in any format that Pillow knows"
-        raise UnreadableImageError(f"{path}: cannot read this picture: {reason}", reason) from error
+        raise UnreadableImageError(f"{name}: cannot read this picture: {reason}", reason) from error
     except Exception as error:  # Pillow's decoders raise almost anything on a damaged file
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
-        raise UnreadableImageError(f"{path}: cannot read this picture: {reason}", reason) from error
+        raise UnreadableImageError(f"{name}: cannot read this picture: {reason}", reason) from error
 
 
 def picture_to_rgb(picture: Image.Image) -> np.ndarray:

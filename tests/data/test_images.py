@@ -14,6 +14,7 @@ from hf_detr.data.images import (
     orient_boxes_xyxy,
     orient_image,
     orient_size_hw,
+    read_header,
     read_image,
     resize_image,
 )
@@ -71,6 +72,21 @@ def test_exif_orientation_is_applied_once(tmp_path, photo, decoder, orientation)
     assert found == orientation
     assert stored.shape == photo.shape
     assert orient_size_hw(stored.shape[:2], orientation) == image.shape[:2]
+
+
+def test_a_picture_in_memory_is_one_in_a_file(tmp_path, photo, decoder):
+    path, content = tmp_path / "a.jpg", _jpeg(photo, 6)
+    path.write_bytes(content)
+    for picture in (path, content):
+        assert read_header(picture) == ((40, 56), 6)
+        pixels, orientation = decode_image(picture)
+        assert orientation == 6
+        np.testing.assert_array_equal(orient_image(pixels, orientation), read_image(path))
+    for read in (decode_image, read_header):
+        with pytest.raises(UnreadableImageError, match=r"a picture of 13 bytes: .* not a picture"):
+            read(b"not a picture")
+        with pytest.raises(UnreadableImageError, match="none.jpg: .*No such file"):
+            read(tmp_path / "none.jpg")
 
 
 def test_exif_of_a_png_counts_too(tmp_path, photo):
