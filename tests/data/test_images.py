@@ -85,7 +85,7 @@ def test_a_picture_in_memory_is_one_in_a_file(tmp_path, photo, decoder):
     for read in (decode_image, read_header):
         with pytest.raises(UnreadableImageError, match=r"a picture of 13 bytes: .* not a picture"):
             read(b"not a picture")
-        with pytest.raises(UnreadableImageError, match="none.jpg: .*No such file"):
+        with pytest.raises(UnreadableImageError, match=r"none.jpg: .*No such file"):
             read(tmp_path / "none.jpg")
 
 
