@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 def describe_run(recipe: "Recipe", trainer: Any, checkpoint: Path | None) -> str:
     """What is about to happen, on one screen."""
+    from hf_detr.training.proposals import propose
+
     args, config = trainer.args, trainer.model.config
     index = trainer.train_dataset.index
     rates = args.rates()
@@ -54,6 +56,7 @@ def describe_run(recipe: "Recipe", trainer: Any, checkpoint: Path | None) -> str
         ("average", f"EMA {rates.ema_decay:g}, warm-up {rates.ema_warmup_steps:g}" if args.ema else "none"),
         ("device", f"{args.device}, {precision}, {args.dataloader_num_workers} loader processes"),
         ("results", f"{args.output_dir}{curves}"),
+        *(("propose", proposal) for proposal in propose(trainer.train_dataset, args, config, (height, width))),
     ]  # fmt: skip
     return "\n".join([f"hf_detr {__version__} · {recipe.name}", *(f"  {name:<8} {text}" for name, text in rows), ""])
 
