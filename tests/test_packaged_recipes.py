@@ -10,7 +10,7 @@ import pytest
 from hf_detr.cli.main import main
 from hf_detr.cli.train_setup import augmentation_policy, image_size_hw, training_arguments
 from hf_detr.losses.options import criterion_options
-from hf_detr.models.families import build_config, check_image_size
+from hf_detr.models.families import build_config, check_image_size, override_config
 from hf_detr.models.published import PUBLISHED
 from hf_detr.models.variants import FAMILIES
 from hf_detr.recipes import RECIPES_DIR, Recipe, find_recipe, header_line, load_recipe, recipe_names
@@ -84,6 +84,19 @@ def test_the_header_has_the_published_average_precision(family: str, size: str) 
     assert f"({published.parameters_millions:g} M parameters, {published.gflops:g} GFLOPs" in text
 
 
+def test_fewer_points_and_discrete_sampling_are_those_of_the_model() -> None:
+    for points in (1, 2, 3):
+        choice = load_recipe(f"rt_detr_v2/r18_sp{points}").model
+        config = build_config(choice.family, choice.size, id2label={0: "a"}, **choice.config_overrides)
+        assert (config.decoder_n_points, config.decoder_method) == (points, "default")
+    for size in ("r18", "r34", "r50m", "r50"):
+        choice = load_recipe(f"rt_detr_v2/{size}_dsp").model
+        start = build_config("rt_detr_v2", size, id2label={0: "a"})
+        config = override_config(start, choice.config_overrides, id2label={0: "a"})
+        assert (config.decoder_n_points, config.decoder_method) == (4, "discrete")
+        assert choice.model_name_or_path == f"runs/rt_detr_v2-{size}-coco"  # where its recipe writes to
+
+
 # What the authors' configuration files say
 
 
@@ -129,6 +142,11 @@ OFFICIAL = {
     "d_fine/m_obj365": Official(36, 500, 2.5e-4, 2.5e-5, 1.25e-4, 32, 6, warmup=500),
     "d_fine/l_obj365": Official(24, 500, 2.5e-4, 1.25e-5, 1.25e-4, 32, 4, warmup=500),
     "d_fine/x_obj365": Official(24, 500, 2.5e-4, 2.5e-6, 1.25e-4, 32, 3, warmup=500),
+    "d_fine/n_custom": Official(220, 200, 8e-4, 4e-4, 1e-4, 128, None, warmup=500),
+    "d_fine/s_custom": Official(220, 200, 4e-4, 2e-4, 1e-4, 64, 20, warmup=500),
+    "d_fine/m_custom": Official(132, 120, 2.5e-4, 2.5e-5, 1.25e-4, 32, 6, warmup=500),
+    "d_fine/l_custom": Official(80, 72, 2.5e-4, 1.25e-5, 1.25e-4, 32, 4, warmup=500),
+    "d_fine/x_custom": Official(80, 72, 2.5e-4, 2.5e-6, 1.25e-4, 32, 3, warmup=500),
     "deim/n": Official(160, 148, 8e-4, 4e-4, 1e-4, 128, None, (4, 78, 148), floor=1),
     "deim/s": Official(132, 120, 4e-4, 2e-4, 1e-4, 32, 20, (4, 64, 120)),
     "deim/m": Official(102, 90, 4e-4, 4e-5, 1e-4, 32, 6, (4, 49, 90)),
@@ -146,6 +164,16 @@ OFFICIAL = {
     "rt_detr_v2/r50": Official(72, 71, 1e-4, 1e-5, 1e-4, 16, 3, ema_warmup=2000),
     "rt_detr_v2/r101": Official(72, 71, 1e-4, 1e-6, 1e-4, 16, 3, ema_warmup=2000),
     "rt_detr_v2/r18_voc": Official(120, 117, 1e-4, 1e-4, 1e-4, 32, None, ema_warmup=2000),
+    "rt_detr_v2/hg-l": Official(72, 71, 1e-4, 5e-6, 1e-4, 16, 3, ema_warmup=2000),
+    "rt_detr_v2/hg-x": Official(72, 71, 1e-4, 1e-6, 1e-4, 16, 3, ema_warmup=2000),
+    "rt_detr_v2/hg-h": Official(72, 71, 1e-4, 5e-6, 1e-4, 16, 3, ema_warmup=2000),
+    "rt_detr_v2/r18_sp1": Official(120, 117, 1e-4, 1e-4, 1e-4, 16, None, ema_warmup=2000),
+    "rt_detr_v2/r18_sp2": Official(120, 117, 1e-4, 1e-4, 1e-4, 16, None, ema_warmup=2000),
+    "rt_detr_v2/r18_sp3": Official(120, 117, 1e-4, 1e-4, 1e-4, 16, None, ema_warmup=2000),
+    "rt_detr_v2/r18_dsp": Official(36, 33, 1e-4, 1e-4, 1e-4, 16, None, ema_warmup=2000),
+    "rt_detr_v2/r34_dsp": Official(12, 10, 1e-4, 5e-5, 1e-4, 16, 3, ema_warmup=2000),
+    "rt_detr_v2/r50m_dsp": Official(36, 33, 1e-4, 1e-5, 1e-4, 16, 3, ema_warmup=2000),
+    "rt_detr_v2/r50_dsp": Official(12, 10, 1e-4, 1e-5, 1e-4, 16, 3, ema_warmup=2000),
     "rt_detr_v4/s": Official(132, 120, 4e-4, 2e-4, 1e-4, 32, 20, (4, 64, 120)),
     "rt_detr_v4/m": Official(102, 90, 4e-4, 4e-5, 1e-4, 32, 6, (4, 49, 90)),
     "rt_detr_v4/l": Official(58, 50, 5e-4, 2.5e-5, 1.25e-4, 32, 4, (4, 29, 50)),
@@ -250,6 +278,7 @@ def _check_rates(args: DetrTrainingArguments, stages, num_images: int) -> None:
         ("deim/n", "deim"),
         ("deim/r18", "deim_r18"),
         ("rt_detr_v2/r18", "rt_detr_v2"),
+        ("rt_detr_v2/hg-h", "rt_detr_v2_hg"),
         ("rt_detr_v4/s", "rt_detr_v4"),
         ("deimv2/n", "deimv2"),
         ("deimv2/s", "deimv2_s"),

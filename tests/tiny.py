@@ -70,6 +70,8 @@ _TINY = {
     "rt_detr_v4": ("rt_detr_v4", "s", _D_FINE | {"teacher_dim": None}),
     "rt_detr_v2": ("rt_detr_v2", "r18", _RT_DETR_V2),
     "rt_detr_v2_r50m": ("rt_detr_v2", "r50m", _RT_DETR_V2 | {"eval_idx": 0}),
+    "rt_detr_v2_hg": ("rt_detr_v2", "hg-h", _RT_DETR_V2 | {"backbone_config": _HGNETV2}),
+    "rt_detr_v2_dsp": ("rt_detr_v2", "r18", _RT_DETR_V2 | {"decoder_method": "discrete"}),
     "deim_r18": ("deim", "r18", _RT_DETR_V2),
     "deimv2": ("deimv2", "n", _D_FINE),
     "deimv2_atto": (

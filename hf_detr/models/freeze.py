@@ -28,7 +28,14 @@ def freeze_stem(model: nn.Module) -> None:
 
 
 def freeze_constants(model: nn.Module) -> None:
-    """Freeze what the model's constructor freezes; ``from_pretrained`` makes every parameter trainable again."""
+    """Freeze what cannot train or must not: ``from_pretrained`` makes every parameter trainable again.
+
+    That is the papers' bin spacing, and the offsets of discrete sampling: a place rounded to a whole cell has no
+    gradient, which several processes would wait for in vain.
+    """
     for name, parameter in model.named_parameters():
         if name.endswith(_CONSTANTS):
             parameter.requires_grad_(False)
+    for module in model.modules():
+        if "discrete" in (getattr(module, "method", None), getattr(module, "decoder_method", None)):
+            module.sampling_offsets.requires_grad_(False)

@@ -57,6 +57,7 @@ _HGNETV2 = {
     "B2": ((3, 24, 32), (32, 96, 384, 768), (32, 64, 128, 256), (96, 384, 768, 1536), (1, 1, 3, 1), 4),
     "B4": ((3, 32, 48), (48, 128, 512, 1024), (48, 96, 192, 384), (128, 512, 1024, 2048), (1, 1, 3, 1), 6),
     "B5": ((3, 32, 64), (64, 128, 512, 1024), (64, 128, 256, 512), (128, 512, 1024, 2048), (1, 2, 5, 2), 6),
+    "B6": ((3, 48, 96), (96, 192, 512, 1024), (96, 192, 384, 768), (192, 512, 1024, 2048), (2, 3, 6, 3), 6),
 }
 
 
@@ -193,6 +194,21 @@ _RT_DETR_V2 = {
         "encoder_ffn_dim": 2048,
     },
 }
+# RT-DETRv2's authors call these backbones L, X and H.
+_RT_DETR_V2_HGNET = {
+    "hg-l": {"backbone_config": _hgnetv2("B4", out_indices=_LEVELS_8_16_32, lab=False)},
+    "hg-x": {
+        "backbone_config": _hgnetv2("B5", out_indices=_LEVELS_8_16_32, lab=False),
+        "encoder_hidden_dim": 384,
+        "encoder_ffn_dim": 2048,
+    },
+    "hg-h": {
+        "backbone_config": _hgnetv2("B6", out_indices=_LEVELS_8_16_32, lab=False),
+        "encoder_hidden_dim": 512,
+        "encoder_ffn_dim": 2048,
+        "encoder_layers": 2,
+    },
+}
 _RT_DETR_V2_COMMON = _PRIOR | {
     "encoder_hidden_dim": 256,
     "encoder_ffn_dim": 1024,
@@ -201,7 +217,7 @@ _RT_DETR_V2_COMMON = _PRIOR | {
     "decoder_layers": 6,
     "decoder_n_points": 4,
 }
-_FROZEN_RESNETS = ("r50m", "r50", "r101")  # DEIM trains their batch norms
+_TRAINED_BATCH_NORMS = ("r18", "r34")  # DEIM trains those of all sizes
 
 _DEIMV2_LITE = {
     "encoder_type": "lite",
@@ -360,9 +376,9 @@ FAMILIES: dict[str, dict[str, Variant]] = {
     "rt_detr_v2": {
         size: Variant(
             "rt_detr_v2_early_exit" if "eval_idx" in values else "rt_detr_v2",
-            _RT_DETR_V2_COMMON | {"freeze_backbone_batch_norms": size in _FROZEN_RESNETS} | values,
+            _RT_DETR_V2_COMMON | {"freeze_backbone_batch_norms": size not in _TRAINED_BATCH_NORMS} | values,
         )
-        for size, values in _RT_DETR_V2.items()
+        for size, values in (_RT_DETR_V2 | _RT_DETR_V2_HGNET).items()
     },
     "deimv2": {
         size: Variant("deimv2_exact", _PRIOR | values, _DEIMV2_IMAGE_SIDES.get(size, 640))

@@ -9,6 +9,7 @@ from transformers import Deimv2Config, DetrConfig, DFineConfig, RTDetrV2Config
 from hf_detr.errors import TrainingError
 from hf_detr.losses.attach import attach_criterion
 from hf_detr.losses.options import criterion_options
+from hf_detr.models.freeze import freeze_constants
 from tests.losses.outputs import random_labels
 from tests.tiny import TINY_FAMILIES, tiny_model
 
@@ -24,6 +25,7 @@ def model(request):
     torch.manual_seed(0)
     model = tiny_model(request.param)
     attach_criterion(model)
+    freeze_constants(model)
     return model
 
 

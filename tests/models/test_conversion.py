@@ -41,7 +41,14 @@ def test_family_and_size_are_found_from_the_tensors(family, size, caplog):
 
 @pytest.mark.parametrize(
     ("family", "size"),
-    [("d_fine", "n"), ("rt_detr_v4", "s"), ("rt_detr_v2", "r18"), ("deimv2", "atto"), ("deimv2", "s")],
+    [
+        ("d_fine", "n"),
+        ("rt_detr_v4", "s"),
+        ("rt_detr_v2", "r18"),
+        ("rt_detr_v2", "hg-l"),
+        ("deimv2", "atto"),
+        ("deimv2", "s"),
+    ],
 )
 def test_there_and_back_is_equal_to_the_bit(family, size):
     state = {name: torch.randn(t.shape) for name, t in official_state_dict(family, size).items()}

@@ -7,6 +7,7 @@ from torch import nn
 from transformers.activations import ACT2CLS
 
 from hf_detr.models.families import build_processor
+from hf_detr.models.freeze import freeze_constants
 from hf_detr.models.initialization import PRIOR_BIAS
 from hf_detr.models.loading import load_for_finetuning
 from hf_detr.models.rt_detr_v2.look_forward_twice import look_forward_twice
@@ -139,3 +140,27 @@ def test_look_forward_twice_keeps_values_and_adds_the_gradient_of_one_layer():
     (expected,) = torch.autograd.grad((official * weights).sum(), offsets)
     (found,) = torch.autograd.grad((ours * weights).sum(), offsets)
     assert torch.allclose(found, expected, rtol=1e-4)
+
+
+def test_discrete_sampling_moves_by_whole_cells_and_its_offsets_do_not_train():
+    torch.manual_seed(0)
+    model = tiny_model("rt_detr_v2_dsp").eval()
+    pixels = torch.rand(1, 3, *IMAGE_SIZE_HW)
+    attention = [layer.encoder_attn for layer in model.model.decoder.layers]
+    with torch.no_grad():
+        before = model(pixels).logits
+        for module in attention:
+            module.sampling_offsets.bias += 1e-6  # less than a cell, and no place is that near to the edge of one
+        assert torch.equal(model(pixels).logits, before)
+        for module in attention:
+            module.method = "default"
+        assert not torch.allclose(model(pixels).logits, before)
+        for module in attention:
+            module.method = "discrete"
+    freeze_constants(model)
+    frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
+    assert frozen == {
+        f"model.decoder.layers.{layer}.encoder_attn.sampling_offsets.{part}"
+        for layer in range(2)
+        for part in ("weight", "bias")
+    }

@@ -226,9 +226,9 @@ def _layout(model_type: str) -> str:
 
 
 def _layout_of(state: Mapping[str, Tensor]) -> str:
-    if "backbone.conv1.conv1_1.conv.weight" in state:
-        return "rt_detr_v2"
-    return "deimv2" if any(".swish_ffn." in key for key in state) else "d_fine"
+    if any(".swish_ffn." in key for key in state):
+        return "deimv2"
+    return "d_fine" if any("decoder.pre_bbox_head." in key for key in state) else "rt_detr_v2"
 
 
 def _same_frozen(state: Mapping[str, Tensor], family: str, size: str) -> bool:

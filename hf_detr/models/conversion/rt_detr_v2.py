@@ -1,6 +1,6 @@
 """Names of RT-DETRv2's tensors; DEIM on RT-DETRv2 has the same."""
 
-from hf_detr.models.conversion.d_fine import HEADS, aifi, self_attention
+from hf_detr.models.conversion.d_fine import HEADS, aifi, hgnetv2, self_attention
 from hf_detr.models.conversion.names import Rule
 
 _STEM = "model.backbone.model.embedder.embedder"
@@ -34,6 +34,7 @@ _LAYER = "decoder.decoder.layers.*", "model.decoder.layers.*"
 
 RULES: list[Rule] = [
     *_RESNET,
+    *hgnetv2("model.backbone.model"),
     ("encoder.input_proj.*.conv.weight", "model.encoder_input_proj.*.0.weight"),
     ("encoder.input_proj.*.norm.*", "model.encoder_input_proj.*.1.*"),
     *aifi("fc1", "fc2"),
