@@ -124,8 +124,7 @@ class DetectionDataset(Dataset):
         Raises:
             UnreadableImageError: the picture cannot be read.
         """
-        path = self.index.image_path(image)
-        pixels, orientation = decode_image(path)
+        pixels, orientation = self._decode(image)
         stored_size_hw = pixels.shape[:2]
         boxes_xyxy, class_ids = _usable_boxes(self.index, image)
         if not annotated_as_stored(tuple(self.index.sizes_hw[image]), stored_size_hw, orientation):
@@ -147,6 +146,14 @@ class DetectionDataset(Dataset):
             "readable": True,
             "unreadable": (),
         }
+
+    def _decode(self, image: int) -> tuple[np.ndarray, int]:
+        picture = self.index.picture(image)
+        try:
+            return decode_image(picture)
+        except UnreadableImageError as error:
+            name = self.index.image_path(image)  # a picture without a file of its own does not know its name
+            raise UnreadableImageError(f"{name}: cannot read this picture: {error.reason}", error.reason) from error
 
     def _load_readable(self, image: int) -> Sample:
         unreadable: list[tuple[str, str]] = []

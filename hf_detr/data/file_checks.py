@@ -20,6 +20,8 @@ _HINTS = 20
 
 def file_sizes(table: AnnotationTable) -> np.ndarray:
     """``(N,)`` int64 bytes of each picture, -1 for one that is missing (or is no file)."""
+    if table.pictures is not None:
+        return table.pictures.file_sizes()
     paths = [os.path.join(table.split.images_dir, name) for name in table.file_names]
     sizes = np.empty(len(paths), np.int64)
     with ThreadPoolExecutor(_THREADS) as pool:
@@ -44,8 +46,11 @@ def file_findings(table: AnnotationTable, sizes: np.ndarray) -> list[Finding]:
     """Pictures that are missing or empty, given `file_sizes`."""
     named = np.array([bool(name) for name in table.file_names], bool)
     missing, empty = np.flatnonzero(named & (sizes == _MISSING)), np.flatnonzero(sizes == 0)
-    hints = {int(image): hint for image in missing[:_HINTS] if (hint := _similar_file(table.image_path(int(image))))}
-    if len(missing) == len(table.file_names):
+    hints = {}
+    if table.pictures is None:
+        similar = ((int(image), _similar_file(table.image_path(int(image)))) for image in missing[:_HINTS])
+        hints = {image: hint for image, hint in similar if hint}
+    if table.pictures is None and len(missing) == len(table.file_names):
         advice = "Not one of them is there: probably this is not the folder that the file names start from."
     else:
         advice = "Add the files, or remove these images and their annotations."
@@ -55,7 +60,7 @@ def file_findings(table: AnnotationTable, sizes: np.ndarray) -> list[Finding]:
             "file.missing",
             "error",
             missing,
-            f"without a file in {table.split.images_dir}",
+            f"without a file in {table.split.images_dir}" if table.pictures is None else "without a picture",
             advice,
             value=lambda image: hints.get(image, "not there"),
         ),
@@ -72,7 +77,7 @@ def file_findings(table: AnnotationTable, sizes: np.ndarray) -> list[Finding]:
 
 def unmentioned_findings(tables: Iterable[AnnotationTable]) -> list[Finding]:
     """Pictures in the folders of the splits that none of the splits mentions."""
-    tables = list(tables)
+    tables = [table for table in tables if table.pictures is None]
     mentioned = {
         os.path.normpath(os.path.join(table.split.images_dir, name)) for table in tables for name in table.file_names
     }

@@ -1,6 +1,7 @@
 """Checks that decode every picture: unreadable files, sizes that disagree, the same picture in two places."""
 
 import hashlib
+import io
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -40,13 +41,13 @@ class Picture:
     digest: bytes = b""
 
 
-def inspect_picture(path: Path) -> Picture:
-    """Read one file as training will, and describe it."""
+def inspect_picture(picture: Path | bytes) -> Picture:
+    """Read one file, or the content of one, as training will, and describe it."""
     try:
-        pixels, orientation = decode_image(path)
+        pixels, orientation = decode_image(picture)
     except UnreadableImageError as error:
         return Picture(reason=error.reason)
-    with Image.open(path) as opened:
+    with Image.open(io.BytesIO(picture) if isinstance(picture, bytes) else picture) as opened:
         mode = opened.mode
     upright = np.ascontiguousarray(orient_image(pixels, orientation))
     digest = hashlib.blake2b(upright, digest_size=16, salt=f"{upright.shape[0]}x{upright.shape[1]}".encode()[:16])
@@ -59,12 +60,12 @@ def inspect_picture(path: Path) -> Picture:
     )
 
 
-def inspect_pictures(paths: Sequence[Path], *, progress: bool) -> list[Picture]:
-    """`inspect_picture` of many files, in threads; with a progress bar where the terminal can show one."""
+def inspect_pictures(places: Sequence[tuple[AnnotationTable, int]], *, progress: bool) -> list[Picture]:
+    """`inspect_picture` of many images, in threads; with a progress bar where the terminal can show one."""
     pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
     try:
-        pictures = pool.map(inspect_picture, paths)
-        bar = tqdm(pictures, "reading pictures", len(paths), unit=" pictures", disable=None if progress else True)
+        pictures = pool.map(lambda place: inspect_picture(place[0].picture(place[1])), places)
+        bar = tqdm(pictures, "reading pictures", len(places), unit=" pictures", disable=None if progress else True)
         return list(bar)
     finally:
         pool.shutdown(cancel_futures=True)
@@ -81,7 +82,7 @@ def picture_findings(
         progress: show a progress bar.
     """
     places = [(table, int(image)) for table, images in zip(tables, present, strict=True) for image in images]
-    pictures = inspect_pictures([table.image_path(image) for table, image in places], progress=progress)
+    pictures = inspect_pictures(places, progress=progress)
     findings = []
     for table in tables:
         own = {image: picture for (of, image), picture in zip(places, pictures, strict=True) if of is table}

@@ -6,11 +6,12 @@ Reading never fails on a bad record. It leaves a mark in a column or a finding, 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from hf_detr.data.findings import Finding
+from hf_detr.data.index import Pictures
 
 Id = int | str
 
@@ -54,6 +55,14 @@ class CocoRecords:
     malformed_box: np.ndarray
 
 
+class KnownPictures(Pictures, Protocol):
+    """`Pictures`, and how large their files are."""
+
+    def file_sizes(self) -> np.ndarray:
+        """``(N,)`` int64 bytes of each picture, -1 for a missing one; 1 where only reading it would tell."""
+        ...
+
+
 @dataclass(frozen=True)
 class AnnotationTable:
     """The annotations of one split as columns. N images, M annotations, K categories, in the order of the source.
@@ -73,6 +82,7 @@ class AnnotationTable:
         locate: where an annotation (its position) stands, as keys of a finding's example, e.g. ``{"line": 3}``.
         findings: what reading came upon; errors among them forbid to make an index of the table.
         records: what the columns were made from, for COCO only.
+        pictures: where the pictures are, if they are not the files ``images_dir / file_name``.
     """
 
     split: Split
@@ -89,6 +99,7 @@ class AnnotationTable:
     locate: Callable[[int], dict[str, Any]]
     findings: tuple[Finding, ...] = ()
     records: CocoRecords | None = None
+    pictures: KnownPictures | None = None
 
     @property
     def is_finite(self) -> np.ndarray:
@@ -108,8 +119,12 @@ class AnnotationTable:
         return np.bincount(counted, minlength=len(self.category_names))
 
     def image_path(self, image: int) -> Path:
-        """The file of image number `image`."""
+        """The file of image number `image`, or what messages call it where it has none of its own."""
         return self.split.images_dir / self.file_names[image]
+
+    def picture(self, image: int) -> Path | bytes:
+        """The file of image number `image`, or its content where it has no file of its own."""
+        return self.image_path(image) if self.pictures is None else self.pictures.read(image)
 
 
 def is_id(value: Any) -> bool:

@@ -49,6 +49,7 @@ def index_of_table(table: AnnotationTable, class_names: Sequence[str] | None = N
         is_crowd=table.is_crowd[by_image],
         category_ids=category_ids,
         class_names=class_names,
+        pictures=table.pictures,
     )
 
 
