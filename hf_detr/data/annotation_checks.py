@@ -1,5 +1,7 @@
 """Checks of annotations that can be used, for what their owner probably did not mean; no picture is opened."""
 
+import math
+
 import numpy as np
 
 from hf_detr.data.box_checks import box_findings
@@ -7,6 +9,9 @@ from hf_detr.data.coco_table import is_area
 from hf_detr.data.findings import Finding, Severity, counted
 from hf_detr.data.row_findings import about_annotations, about_categories, about_images, box_text, repeated
 from hf_detr.data.table import AnnotationTable, CocoRecords, is_id, positions_where, shown_id
+from hf_detr.models.families import SIZE_MULTIPLE
+
+_OTHER_ASPECT = 1.5
 
 
 def annotation_findings(
@@ -17,7 +22,8 @@ def annotation_findings(
     Args:
         table: the annotations.
         num_queries: objects that the model can find in one picture; None leaves this out.
-        image_size_hw: height and width that pictures are resized to; None leaves out the check for tiny boxes.
+        image_size_hw: height and width that pictures are resized to; None leaves out the checks for tiny boxes and
+            for pictures of quite another shape.
     """
     return [
         *(finding for finding in table.findings if finding.severity != "error"),
@@ -27,6 +33,7 @@ def annotation_findings(
         *_check_sizes(table),
         *([] if table.records is None else _check_values(table, table.records)),
         *([] if num_queries is None else _check_crowded_images(table, num_queries)),
+        *([] if image_size_hw is None else _check_shape(table, image_size_hw)),
     ]
 
 
@@ -193,3 +200,45 @@ def _check_crowded_images(table: AnnotationTable, num_queries: int) -> list[Find
         "or more, or cut these pictures into tiles.",
         value=lambda image: counted(int(objects[image]), "object"),
     )
+
+
+def _check_shape(table: AnnotationTable, image_size_hw: tuple[int, int]) -> list[Finding]:
+    size_hw = other_shape(table.sizes_hw, image_size_hw)
+    if size_hw is None:
+        return []
+    return [
+        Finding(
+            "split.other_shape",
+            "info",
+            f"Most pictures have another shape than {image_size_hw[0]} x {image_size_hw[1]} px (height x width), and "
+            "are squeezed.",
+            str(table.split.annotations_path),
+            table.split.name,
+            1,
+            (),
+            f"--image_size {size_hw[0]} {size_hw[1]} keeps it, at the same cost.",
+        )
+    ]
+
+
+def other_shape(sizes_hw: np.ndarray, image_size_hw: tuple[int, int]) -> tuple[int, int] | None:
+    """The input size of equal area in the shape of the pictures; None where the given one has about that shape.
+
+    Args:
+        sizes_hw: ``(N, 2)`` height and width of the pictures in pixels, 0 where it is not known.
+        image_size_hw: height and width of the model's input in pixels.
+
+    >>> other_shape(np.array([[1080, 1920]]), (640, 640)), other_shape(np.array([[480, 640]]), (640, 640))
+    ((480, 864), None)
+    """
+    known = sizes_hw[sizes_hw.min(axis=1) > 0].astype(np.float64)
+    if not len(known):
+        return None
+    aspect = float(np.median(known[:, 0] / known[:, 1]))
+    given = image_size_hw[0] / image_size_hw[1]
+    if max(aspect / given, given / aspect) <= _OTHER_ASPECT:
+        return None
+    area = image_size_hw[0] * image_size_hw[1]
+    sides = math.sqrt(area * aspect), math.sqrt(area / aspect)
+    height, width = (max(round(side / SIZE_MULTIPLE), 1) * SIZE_MULTIPLE for side in sides)
+    return height, width

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hf_detr.data.annotation_checks import other_shape
 from hf_detr.data.sampling import class_shares, repeat_factors
-from hf_detr.models.families import SIZE_MULTIPLE, num_anchors
+from hf_detr.models.families import num_anchors
 
 if TYPE_CHECKING:
     from hf_detr.data.dataset import DetectionDataset
@@ -23,7 +24,6 @@ _UNBALANCED = 10  # times as many pictures of the most frequent class as of the 
 _MOST_BACKGROUND = 0.5
 _MANY_GROUPS = 30
 _GROUPS = 10
-_OTHER_ASPECT = 1.5
 
 
 def propose(
@@ -136,26 +136,3 @@ def propose_image_size(index: "DetectionIndex", image_size_hw: tuple[int, int]) 
             f"pictures are {height:.0f} x {width:.0f} px (median): --image_size {size_hw[0]} {size_hw[1]} keeps their "
             "shape at the same cost"
         )
-
-
-def other_shape(sizes_hw: np.ndarray, image_size_hw: tuple[int, int]) -> tuple[int, int] | None:
-    """The input size of equal area in the shape of the pictures; None where the given one has about that shape.
-
-    Args:
-        sizes_hw: ``(N, 2)`` height and width of the pictures in pixels, 0 where it is not known.
-        image_size_hw: height and width of the model's input in pixels.
-
-    >>> other_shape(np.array([[1080, 1920]]), (640, 640)), other_shape(np.array([[480, 640]]), (640, 640))
-    ((480, 864), None)
-    """
-    known = sizes_hw[sizes_hw.min(axis=1) > 0].astype(np.float64)
-    if not len(known):
-        return None
-    aspect = float(np.median(known[:, 0] / known[:, 1]))
-    given = image_size_hw[0] / image_size_hw[1]
-    if max(aspect / given, given / aspect) <= _OTHER_ASPECT:
-        return None
-    area = image_size_hw[0] * image_size_hw[1]
-    sides = math.sqrt(area * aspect), math.sqrt(area / aspect)
-    height, width = (max(round(side / SIZE_MULTIPLE), 1) * SIZE_MULTIPLE for side in sides)
-    return height, width

@@ -307,6 +307,17 @@ def test_more_objects_than_queries(data: Path) -> None:
     assert check_dataset(data, read_images=False, num_queries=None).findings == ()
 
 
+def test_pictures_of_another_shape_than_the_input(tmp_path: Path) -> None:
+    wide = make_coco(tmp_path, images=8, size_hw=(90, 160))
+    report = check_dataset(wide, read_images=False, image_size_hw=(640, 640))
+    assert [(f.check, f.severity, f.split) for f in report.findings] == [
+        ("split.other_shape", "info", "train"),
+        ("split.other_shape", "info", "valid"),
+    ]
+    assert report.findings[0].advice.startswith("--image_size 480 864 keeps it")
+    assert check_dataset(wide, read_images=False, image_size_hw=(480, 864)).findings == ()
+
+
 def test_all_troubles_are_reported_in_one_run(data: Path) -> None:
     with edit_json(annotation_file(data)) as content:
         first(content, category_id=77)

@@ -18,7 +18,9 @@ def as_it_is(sample, rng, epoch):
     return sample
 
 
-def make_trainer(folder: Path, *, data: Path | None = None, model=None, **settings) -> DetrTrainer:
+def make_trainer(
+    folder: Path, *, data: Path | None = None, model=None, image_size_hw=IMAGE_SIZE_HW, **settings
+) -> DetrTrainer:
     """A trainer of a fresh tiny model (seed 0) that writes to ``folder/run``; both splits are the same pictures."""
     if data is None:
         data = make_coco(folder / "data", images=8, size_hw=IMAGE_SIZE_HW, splits=("train",))
@@ -44,10 +46,10 @@ def make_trainer(folder: Path, *, data: Path | None = None, model=None, **settin
     return DetrTrainer(
         model,
         DetrTrainingArguments(str(folder / "run"), **settings),
-        processing_class=build_processor(model.config, IMAGE_SIZE_HW),
+        processing_class=build_processor(model.config, image_size_hw),
         train_dataset=load_coco(pictures, annotations, transform=as_it_is),
         eval_dataset=load_coco(pictures, annotations),
-        data_collator=DetectionCollator(IMAGE_SIZE_HW),
+        data_collator=DetectionCollator(image_size_hw),
     )
 
 

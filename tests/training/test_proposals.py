@@ -5,12 +5,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from hf_detr.data import annotation_checks
+from hf_detr.data.annotation_checks import other_shape
 from hf_detr.data.dataset import DetectionDataset
 from hf_detr.data.sampling import plan_repeats
-from hf_detr.training import proposals
 from hf_detr.training.arguments import DetrTrainingArguments
 from hf_detr.training.proposals import (
-    other_shape,
     propose,
     propose_denoising,
     propose_image_size,
@@ -30,7 +30,7 @@ def arguments(**settings) -> DetrTrainingArguments:
 
 
 def test_examples_in_docstrings():
-    assert doctest.testmod(proposals).failed == 0
+    assert doctest.testmod(annotation_checks).failed == 0
 
 
 def test_an_ordinary_run_is_left_alone():
