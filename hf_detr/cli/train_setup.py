@@ -176,6 +176,7 @@ def build_transform(recipe: "Recipe", args: "DetrTrainingArguments", num_images:
     from hf_detr.data.augment import build_augmentation
 
     augment, policy = recipe.augment, augmentation_policy(recipe, args, num_images)
+    heights, widths = zip(*train_sizes_hw(recipe), strict=True)
     start, stop = policy.augment
     return build_augmentation(
         photometric_prob=augment.photometric_prob,
@@ -188,6 +189,7 @@ def build_transform(recipe: "Recipe", args: "DetrTrainingArguments", num_images:
         mosaic_prob=augment.mosaic_prob,
         mosaic_side=min(image_size_hw(recipe)) // 2,
         mosaic_epochs=policy.mosaic,
+        largest_hw=(max(heights), max(widths)),
     )
 
 
@@ -201,6 +203,14 @@ def image_size_hw(recipe: "Recipe") -> tuple[int, int]:
     if len(size) not in (1, 2):
         raise RecipeError(f"image_size takes one number, or height and width; got {' '.join(map(str, size))}")
     return size[0], size[-1]
+
+
+def train_sizes_hw(recipe: "Recipe") -> list[tuple[int, int]]:
+    """Height and width in pixels that the sizes of batches are drawn from."""
+    from hf_detr.data.collate import multi_scale_sizes
+
+    size_hw, augment = image_size_hw(recipe), recipe.augment
+    return multi_scale_sizes(size_hw, augment.multi_scale_repeat) if augment.multi_scale else [size_hw]
 
 
 def build_model(recipe: "Recipe", id2label: dict[int, str], checkpoint: Path | None):
@@ -250,14 +260,14 @@ def build_model(recipe: "Recipe", id2label: dict[int, str], checkpoint: Path | N
 
 def build_collator(recipe: "Recipe", args: "DetrTrainingArguments", num_images: int) -> "DetectionCollator":
     """What makes batches: at `image_size`, or at a size drawn around it, and their pictures mixed or not."""
-    from hf_detr.data.collate import DetectionCollator, multi_scale_sizes
+    from hf_detr.data.collate import DetectionCollator
     from hf_detr.data.mixing import BatchMixing
 
     size_hw = image_size_hw(recipe)
     augment, policy = recipe.augment, augmentation_policy(recipe, args, num_images)
     return DetectionCollator(
         size_hw,
-        train_sizes_hw=multi_scale_sizes(size_hw, augment.multi_scale_repeat) if augment.multi_scale else None,
+        train_sizes_hw=train_sizes_hw(recipe),
         stop_epoch=stop_epoch(args, num_images),
         min_box_side=augment.min_box_side,
         mixing=BatchMixing(

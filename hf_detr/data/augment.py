@@ -18,8 +18,8 @@ from hf_detr.data.geometry import (
     flip_boxes_xyxy,
     flip_image,
     frame_boxes_xyxy,
-    frame_image,
     iou_crop,
+    show_frame,
     zoom_out_frame,
 )
 from hf_detr.data.mosaic import Mosaic
@@ -76,17 +76,19 @@ def build_augmentation(
     mosaic_prob: float = 0.0,
     mosaic_side: int = 320,
     mosaic_epochs: Epochs = ALWAYS,
+    largest_hw: tuple[int, int] | None = None,
 ) -> Augmentation:
     """Colours, zoom-out, IoU crop and flip with D-FINE's chances, and DEIM's mosaic; ``AugmentArguments`` explains.
 
     Colours, zoom-out and crop are on from ``start_epoch`` until before ``stop_epoch``, None for the end; the flip is
     always on. A mosaic, of tiles with a shorter side of ``mosaic_side`` pixels, takes the place of zoom-out and crop.
+    Zoomed-out pictures and mosaics are made no larger than ``largest_hw``, the largest size batches are resized to.
     """
     colours = RandomColours(photometric_prob)
     return Augmentation(
-        heavy=(colours, RandomFrame(zoom_out_prob, iou_crop_prob)),
+        heavy=(colours, RandomFrame(zoom_out_prob, iou_crop_prob, largest_hw)),
         always=(DropThinBoxes(min_box_side), RandomFlip(flip_prob)),
-        dense=(Mosaic(mosaic_side), colours),
+        dense=(Mosaic(mosaic_side, largest_hw=largest_hw), colours),
         dense_prob=mosaic_prob,
         heavy_epochs=(start_epoch, math.inf if stop_epoch is None else stop_epoch),
         dense_epochs=mosaic_epochs,
@@ -109,11 +111,13 @@ class RandomColours:
 class RandomFrame:
     """Zoom-out and IoU crop, each with its own chance, see `zoom_out_frame` and `iou_crop`.
 
-    Only the crop's frame on the zoomed-out canvas is ever filled with pixels.
+    Only the crop's frame on the zoomed-out canvas is ever filled with pixels, and no more of them than
+    ``largest_hw``, if given: see `show_frame`.
     """
 
     zoom_out_prob: float
     iou_crop_prob: float
+    largest_hw: tuple[int, int] | None = None
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         size_hw, boxes_xyxy = sample["image"].shape[:2], sample["boxes_xyxy"]
@@ -123,11 +127,13 @@ class RandomFrame:
             crop = iou_crop(canvas.size_hw, boxes_xyxy, rng)
         else:
             crop = Crop(Frame.around(canvas.size_hw), np.ones(len(boxes_xyxy), dtype=bool))
-        return sample | {
-            "image": frame_image(sample["image"], crop.frame.within(canvas)),
-            "boxes_xyxy": frame_boxes_xyxy(boxes_xyxy[crop.kept], crop.frame),
-            "class_ids": sample["class_ids"][crop.kept],
-        }
+        image, boxes_xyxy = show_frame(
+            sample["image"],
+            frame_boxes_xyxy(boxes_xyxy[crop.kept], crop.frame),
+            crop.frame.within(canvas),
+            self.largest_hw,
+        )
+        return sample | {"image": image, "boxes_xyxy": boxes_xyxy, "class_ids": sample["class_ids"][crop.kept]}
 
 
 @dataclass(frozen=True)

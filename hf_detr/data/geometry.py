@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from hf_detr.boxes import area_xyxy, clip_xyxy, intersection_xyxy
+from hf_detr.data.images import resize_image
 
 IOU_CROP_OPTIONS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
 IOU_CROP_TRIALS = 40
@@ -43,15 +44,45 @@ class Frame(NamedTuple):
 
 def frame_image(image: np.ndarray, frame: Frame) -> np.ndarray:
     """What a frame shows of a picture ``(H, W, C)``; black where there is no picture."""
-    height, width = image.shape[:2]
-    x0, x1 = np.clip([frame.left, frame.left + frame.width], 0, width)
-    y0, y1 = np.clip([frame.top, frame.top + frame.height], 0, height)
+    return show_frame(image, np.zeros((0, 4)), frame)[0]
+
+
+def show_frame(
+    image: np.ndarray, boxes_xyxy: np.ndarray, frame: Frame, largest_hw: tuple[int, int] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """What a frame shows of a picture ``uint8 (H, W, 3)``, and boxes ``(n, 4)`` in pixels of the frame with it.
+
+    Black where there is no picture. A side of the frame that is longer than that of ``largest_hw`` is scaled down to
+    it: only the part of the picture that is seen is resized, to whole pixels, and a zoomed-out canvas is never filled
+    at its full size. Boxes are inside the part that is seen, and follow its pixels exactly.
+    """
+    (y0, y1), (x0, x1) = (
+        np.clip([start, start + length], 0, limit)
+        for start, length, limit in zip((frame.top, frame.left), frame.size_hw, image.shape[:2], strict=True)
+    )
     seen = image[y0:y1, x0:x1]
-    if seen.shape[:2] == frame.size_hw:
-        return np.ascontiguousarray(seen)
-    canvas = np.zeros((*frame.size_hw, image.shape[2]), dtype=image.dtype)
-    canvas[y0 - frame.top : y1 - frame.top, x0 - frame.left : x1 - frame.left] = seen
-    return canvas
+    size_hw = frame.size_hw if largest_hw is None else tuple(map(min, frame.size_hw, largest_hw))
+    canvas_shape = (*size_hw, image.shape[2])
+    if not seen.size:
+        return np.zeros(canvas_shape, dtype=image.dtype), np.zeros_like(boxes_xyxy)
+    top, bottom = _whole_pixels(y0 - frame.top, y1 - frame.top, frame.height, size_hw[0])
+    left, right = _whole_pixels(x0 - frame.left, x1 - frame.left, frame.width, size_hw[1])
+    if size_hw != frame.size_hw:
+        factors_xy = np.array([(right - left) / (x1 - x0), (bottom - top) / (y1 - y0)])
+        offset_xy = (left, top) - np.array([x0 - frame.left, y0 - frame.top]) * factors_xy
+        boxes_xyxy = (boxes_xyxy * np.tile(factors_xy, 2) + np.tile(offset_xy, 2)).astype(boxes_xyxy.dtype)
+        seen = resize_image(seen, (bottom - top, right - left))
+    if seen.shape == canvas_shape:
+        return np.ascontiguousarray(seen), boxes_xyxy
+    canvas = np.zeros(canvas_shape, dtype=image.dtype)
+    canvas[top:bottom, left:right] = seen
+    return canvas, boxes_xyxy
+
+
+def _whole_pixels(start: int, end: int, length: int, shown: int) -> tuple[int, int]:
+    """Where a stretch of ``length`` pixels begins and ends when they are shown on ``shown``; never nothing of it."""
+    first = min(round(start * shown / length), shown - 1)
+    return first, max(round(end * shown / length), first + 1)
 
 
 def frame_boxes_xyxy(boxes_xyxy: np.ndarray, frame: Frame) -> np.ndarray:
@@ -147,12 +178,15 @@ def random_affine(
     return np.column_stack([linear, centre + shift - linear @ centre])
 
 
-def warp_image(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """A picture ``(H, W, C)`` moved by an affine matrix ``(2, 3)``, at its own size; black where nothing comes to."""
+def warp_image(image: np.ndarray, matrix: np.ndarray, size_hw: tuple[int, int] | None = None) -> np.ndarray:
+    """A picture ``(H, W, C)`` moved by an affine matrix ``(2, 3)``; black where nothing comes to.
+
+    It comes at its own size, or at ``size_hw``. Bilinear, hence meant for matrices that scale by about 1.
+    """
     # OpenCV counts from the centre of the first pixel, we count from its corner.
     to_centres = matrix.copy()
     to_centres[:, 2] += matrix[:, :2] @ (0.5, 0.5) - 0.5
-    height, width = image.shape[:2]
+    height, width = size_hw or image.shape[:2]
     return cv2.warpAffine(image, to_centres, (width, height), flags=cv2.INTER_LINEAR)
 
 

@@ -23,28 +23,45 @@ MAX_TILE_ASPECT = 4
 class Mosaic:
     """Put four pictures together, two by two, then turn, shift and scale the whole.
 
+    Tiles are resized, with antialiasing, to the size they have in the end; what is left for the warp is the turn.
     Boxes of all four stay, those outside of the canvas with an empty area: `DropThinBoxes` comes after this. Tiles
     that cannot be read are replaced and named like any other picture, see `DetectionDataset`.
 
     Attributes:
-        side: shorter side of each tile in pixels; the papers take half of the input size.
+        side: shorter side of each tile in pixels, before it is scaled; the papers take half of the input size.
         degrees: largest turn in either direction.
         translate: largest shift, as a share of the canvas.
         scale: smallest and largest factor.
+        largest_hw: a side of the canvas that is longer than this is squeezed to it; None for never.
     """
 
     side: int
     degrees: float = 10.0
     translate: float = 0.1
     scale: tuple[float, float] = (0.5, 1.5)
+    largest_hw: tuple[int, int] | None = None
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         tiles = [sample, *(sample["load_other"](rng) for _ in range(3))]
-        image, boxes_xyxy = tile_pictures([scale_tile(tile["image"], tile["boxes_xyxy"], self.side) for tile in tiles])
-        size_hw = image.shape[:2]
-        matrix = random_affine(size_hw, rng, degrees=self.degrees, translate=self.translate, scale=self.scale)
+        tile_sizes_hw = np.array([tile_size_hw(tile["image"].shape[:2], self.side) for tile in tiles])
+        canvas_hw = 2 * tile_sizes_hw.max(axis=0)
+        matrix = random_affine(canvas_hw, rng, degrees=self.degrees, translate=self.translate, scale=self.scale)
+        shown_hw = canvas_hw if self.largest_hw is None else np.minimum(canvas_hw, self.largest_hw)
+        squeeze_hw = shown_hw / canvas_hw
+        final_sizes_hw = tile_sizes_hw * squeeze_hw * np.sqrt(np.linalg.det(matrix[:, :2]))
+        final_sizes_hw = np.maximum(final_sizes_hw.round().astype(int), 1)
+        image, boxes_xyxy = tile_pictures(
+            [
+                scale_tile(tile["image"], tile["boxes_xyxy"], (height, width))
+                for tile, (height, width) in zip(tiles, final_sizes_hw.tolist(), strict=True)
+            ]
+        )
+        # From the canvas of final tiles to that of the papers, turned there, and squeezed.
+        enlarge_hw = canvas_hw / image.shape[:2]
+        matrix = np.diag(squeeze_hw[::-1]) @ matrix @ np.diag([*enlarge_hw[::-1], 1])
+        size_hw = (int(shown_hw[0]), int(shown_hw[1]))
         return sample | {
-            "image": warp_image(image, matrix),
+            "image": warp_image(image, matrix, size_hw),
             "boxes_xyxy": warp_boxes_xyxy(boxes_xyxy, matrix, size_hw).astype(np.float32),
             "class_ids": np.concatenate([tile["class_ids"] for tile in tiles]),
             "unreadable": tuple(chain.from_iterable(tile["unreadable"] for tile in tiles)),
@@ -62,11 +79,10 @@ def tile_size_hw(size_hw: tuple[int, int], side: int) -> tuple[int, int]:
     return height, width
 
 
-def scale_tile(image: np.ndarray, boxes_xyxy: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
-    """A picture ``uint8 (H, W, 3)`` and its boxes ``(n, 4)`` in pixels, at the size of a tile."""
-    height, width = tile_size_hw(image.shape[:2], side)
-    factors_xy = width / image.shape[1], height / image.shape[0]
-    return resize_image(image, (height, width)), boxes_xyxy * (*factors_xy, *factors_xy)
+def scale_tile(image: np.ndarray, boxes_xyxy: np.ndarray, size_hw: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """A picture ``uint8 (H, W, 3)`` and its boxes ``(n, 4)`` in pixels, at another size."""
+    factors_xy = size_hw[1] / image.shape[1], size_hw[0] / image.shape[0]
+    return resize_image(image, size_hw), boxes_xyxy * (*factors_xy, *factors_xy)
 
 
 def tile_pictures(tiles: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:

@@ -152,6 +152,26 @@ def test_thin_boxes_are_dropped_with_their_class():
     ]
 
 
+@given(st.integers(0, 10**6), st.permutations(range(3)), st.sampled_from([(48, 64), (33, 90), (20, 300)]))
+def test_boxes_stay_with_their_pixels_when_a_canvas_is_made_smaller(seed, classes, largest_hw):
+    sample = make_sample(THREE_BOXES, class_ids=classes)
+    sample["image"][sample["image"].max(-1) < 200] = (
+        0  # rectangles on black, whose edges are found at half their colour
+    )
+    rng = np.random.default_rng(seed)
+    full = RandomFrame(1.0, 0.5)(sample, np.random.default_rng(seed))
+    small = RandomFrame(1.0, 0.5, largest_hw)(sample, rng)
+    assert small["image"].shape[:2] == tuple(map(min, full["image"].shape[:2], largest_hw))
+    np.testing.assert_array_equal(small["class_ids"], full["class_ids"])
+    scale = np.tile(np.divide(small["image"].shape[1::-1], full["image"].shape[1::-1]), 2)
+    np.testing.assert_allclose(small["boxes_xyxy"], full["boxes_xyxy"] * scale, atol=1.0)
+    for box_xyxy, class_id in zip(small["boxes_xyxy"], small["class_ids"], strict=True):
+        if min(box_xyxy[2:] - box_xyxy[:2]) >= 4:
+            rows, columns = np.nonzero(small["image"][..., class_id] >= 128)
+            found = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+            np.testing.assert_allclose(found, box_xyxy, atol=1.0)
+
+
 @given(st.lists(st.lists(st.floats(0, 64), min_size=4, max_size=4), max_size=4))
 def test_flip_is_an_involution(boxes):
     boxes_xyxy = np.sort(np.array(boxes).reshape(-1, 2, 2), axis=1).reshape(-1, 4)

@@ -64,14 +64,20 @@ def found_box_xyxy(image: np.ndarray, class_id: int) -> np.ndarray:
 sizes_hw = st.tuples(st.integers(30, 120), st.integers(30, 120))
 
 
-@given(st.integers(0, 10**6), st.permutations(range(6)), st.lists(sizes_hw, min_size=4, max_size=4))
-def test_every_object_is_found_where_its_box_is(seed, classes, sizes):
+@given(
+    st.integers(0, 10**6),
+    st.permutations(range(6)),
+    st.lists(sizes_hw, min_size=4, max_size=4),
+    st.sampled_from([None, (128, 128), (120, 400)]),
+)
+def test_every_object_is_found_where_its_box_is(seed, classes, sizes, largest_hw):
     groups = [classes[:1], [], classes[1:3], classes[3:]]
     first, *others = [make_sample(group, size_hw) for group, size_hw in zip(groups, sizes, strict=True)]
-    mosaic = Mosaic(64)
+    mosaic = Mosaic(64, largest_hw=largest_hw)
     changed = mosaic(with_others(first, others), np.random.default_rng(seed))
     image, boxes_xyxy = changed["image"], changed["boxes_xyxy"]
     assert image.dtype == np.uint8 and boxes_xyxy.dtype == np.float32
+    assert largest_hw is None or (np.array(image.shape[:2]) <= largest_hw).all()
     assert changed["class_ids"].tolist() == list(classes), "every box has its class still"
     assert (boxes_xyxy[:, 2:] >= boxes_xyxy[:, :2]).all() and (boxes_xyxy >= 0).all()
     assert (boxes_xyxy[:, 2:] <= image.shape[1::-1]).all()
@@ -109,7 +115,8 @@ def test_without_change_the_warp_is_exact_and_shifts_are_whole_pixels():
 
 @pytest.mark.parametrize("size_hw", [(1, 1), (1, 3000), (3000, 2), (7, 5)])
 def test_tiny_and_extreme_pictures_make_reasonable_tiles(size_hw):
-    image, boxes_xyxy = scale_tile(np.zeros((*size_hw, 3), np.uint8), np.array([[0, 0, *size_hw[::-1]]]), 32)
+    tile_hw = tile_size_hw(size_hw, 32)
+    image, boxes_xyxy = scale_tile(np.zeros((*size_hw, 3), np.uint8), np.array([[0, 0, *size_hw[::-1]]]), tile_hw)
     assert min(image.shape[:2]) == 32 and max(image.shape[:2]) <= 32 * MAX_TILE_ASPECT
     np.testing.assert_allclose(boxes_xyxy, [[0, 0, *image.shape[1::-1]]])
 
