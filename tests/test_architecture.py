@@ -24,7 +24,8 @@ LEVELS = {
 }  # fmt: skip
 ISOLATED_LEVELS = (2, 3)
 # Reading a picture is the same for training and inference; the rest of data/ stays out of inference.
-ALLOWED_OF = {("inference", "data"): {"data.images"}}
+# What is exported is compared with the model by running both.
+ALLOWED_OF = {("inference", "data"): {"data.images"}, ("export", "inference"): {"inference.detector", "inference.exported"}}
 # They take seconds to import, or are not installed everywhere: only inside the function that needs them.
 LATE = {"albumentations", "datasets", "hotcoco", "pycocotools", "onnxruntime", "optimum", "supervision", "tensorrt"}
 
