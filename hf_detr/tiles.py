@@ -135,9 +135,8 @@ def _pairs(
         areas_a, areas_b = area_xyxy(boxes_a)[:, None], area_xyxy(boxes_b)[None]
         iou = shared / (areas_a + areas_b - shared)
         one_is_cut = is_cut[first].any(-1)[:, None] | is_cut[second].any(-1)[None]
-        same = (iou >= SAME_OBJECT_IOU) | (
-            one_is_cut & (shared >= SAME_CUT_OBJECT_SHARE * np.minimum(areas_a, areas_b))
-        )
+        part_of = shared >= SAME_CUT_OBJECT_SHARE * np.minimum(areas_a, areas_b)
+        same = (iou >= SAME_OBJECT_IOU) | (one_is_cut & part_of)
         i, j = np.nonzero(same & (rows[first, 1][:, None] == rows[second, 1][None]))
         better.append(np.minimum(first[i], second[j]))
         worse.append(np.maximum(first[i], second[j]))

@@ -25,14 +25,14 @@ def seen_in_tiles(boxes_xyxy, class_ids, windows_xyxy, *, min_visible=0.1, noise
     return np.concatenate(rows), np.concatenate(tile_of)
 
 
-def random_objects(rng, size_hw, count, sides, gap=0):
-    """Boxes in whole pixels, no two nearer than ``gap``."""
+def random_objects(rng, size_hw, count, sides):
+    """Boxes in whole pixels, no two of which overlap."""
     boxes = np.empty((0, 4))
     for _ in range(count * 4):
         w, h = rng.integers(*sides, 2)
         x, y = rng.integers(0, size_hw[1] - w), rng.integers(0, size_hw[0] - h)
         box = np.array([x, y, x + w, y + h])
-        if not (intersection_xyxy(boxes, box + [-gap, -gap, gap, gap]) > 0).any() and len(boxes) < count:
+        if not (intersection_xyxy(boxes, box) > 0).any() and len(boxes) < count:
             boxes = np.concatenate([boxes, box[None]])
     return boxes
 
@@ -149,7 +149,7 @@ def test_the_best_score_stays_and_classes_are_not_mixed():
 
 
 def test_what_is_found_beside_the_picture_is_dropped():
-    (window,) = windows = Tiling((100, 100)).windows((50, 60))
+    windows = Tiling((100, 100)).windows((50, 60))
     rows = np.array([[0.9, 0, 10, 10, 70, 40], [0.5, 0, 65, 60, 80, 90]])
     merged = merge_detections(rows, np.zeros(2, dtype=int), windows, (50, 60))
     assert merged.tolist() == [[0.9, 0, 10, 10, 60, 40]]
