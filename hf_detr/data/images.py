@@ -71,11 +71,36 @@ def read_header(picture: str | Path | bytes) -> tuple[tuple[int, int], int]:
     Raises:
         UnreadableImageError: missing, empty or not a picture; one that is damaged or cut short passes.
     """
-    with (
-        _unreadable_by_name(picture),
-        Image.open(io.BytesIO(picture) if isinstance(picture, bytes) else picture) as opened,
-    ):
+    with _opened(picture) as opened:
         return (opened.height, opened.width), _exif_orientation(opened)
+
+
+def suffix_of(picture: str | Path | bytes) -> str:
+    """How the name of a picture's file should end, by its content: ``".jpg"``, ``".png"``.
+
+    Raises:
+        UnreadableImageError: as `read_header`.
+    """
+    with _opened(picture) as opened:
+        return ".jpg" if opened.format in ("JPEG", "MPO") else f".{opened.format.lower()}"
+
+
+def read_reduced(picture: str | Path | bytes, least_side: int) -> np.ndarray:
+    """Picture as ``uint8 (H, W, 3)`` RGB, upright; a JPEG smaller, where that is faster, but not below ``least_side``.
+
+    Raises:
+        UnreadableImageError: as `read_image`.
+    """
+    with _opened(picture) as opened:
+        opened.draft("RGB", (least_side, least_side))
+        return picture_to_rgb(opened)
+
+
+@contextmanager
+def _opened(picture: str | Path | bytes) -> Iterator[Image.Image]:
+    source = io.BytesIO(picture) if isinstance(picture, bytes) else picture
+    with _unreadable_by_name(picture), Image.open(source) as opened:
+        yield opened
 
 
 @contextmanager
