@@ -25,9 +25,15 @@ LEVELS = {
 ISOLATED_LEVELS = (2, 3)
 # Reading a picture is the same for training and inference; the rest of data/ stays out of inference.
 # What is exported is compared with the model by running both.
-ALLOWED_OF = {("inference", "data"): {"data.images"}, ("export", "inference"): {"inference.detector", "inference.exported"}}
+ALLOWED_OF = {
+    ("inference", "data"): {"data.images"},
+    ("export", "inference"): {"inference.detector", "inference.exported"},
+}
 # They take seconds to import, or are not installed everywhere: only inside the function that needs them.
-LATE = {"albumentations", "datasets", "hotcoco", "pycocotools", "onnxruntime", "optimum", "supervision", "tensorrt"}
+LATE = {
+    "albumentations", "datasets", "hotcoco", "onnx", "onnx_ir", "onnxruntime", "openvino", "optimum", "pycocotools",
+    "supervision", "tensorrt", "timm",
+}  # fmt: skip
 
 
 def names(paths: list[Path]) -> list[str]:

@@ -22,6 +22,7 @@ GROUPS = {
         "evaluate": ("hf_detr.cli.evaluate", "the COCO numbers of a model, and a table per class"),
         "predict": ("hf_detr.cli.predict", "find objects in pictures: drawn, and as COCO JSON"),
         "convert": ("hf_detr.cli.convert", "an official checkpoint to a folder for Transformers, and back"),
+        "export": ("hf_detr.cli.export", "a model for ONNX Runtime and others, compared with the original"),
         "push": ("hf_detr.cli.push", "publish a trained model on the Hugging Face Hub"),
     },
     "Look up": {

@@ -9,12 +9,29 @@ from hf_detr.errors import HfDetrError
 
 
 class Backend(Protocol):
-    """A runtime: model input on `device` to raw predictions."""
+    """A runtime that holds a model.
+
+    Attributes:
+        device: where the input is expected.
+        takes_uint8: the model rescales and normalises by itself: resized RGB pictures go in as they are.
+        gives_detections: the model does its own post-processing.
+    """
 
     device: torch.device
+    takes_uint8: bool
+    gives_detections: bool
 
-    def __call__(self, pixel_values: Tensor) -> tuple[Tensor, Tensor]:
-        """``(B, 3, H, W)`` float32 to logits ``(B, Q, K)`` and boxes ``(B, Q, 4)`` cxcywh, normalised."""
+    def __call__(self, pixel_values: Tensor, target_sizes: Tensor) -> tuple[Tensor, ...]:
+        """Run the model.
+
+        Args:
+            pixel_values: ``(B, 3, H, W)`` float32, or uint8 where the backend takes that.
+            target_sizes: ``(B, 2)`` int64 height and width of the original pictures, for post-processing.
+
+        Returns:
+            Logits ``(B, Q, K)`` and boxes ``(B, Q, 4)`` cxcywh, normalised; or, from a backend that gives detections,
+            scores ``(B, D)``, class ids ``(B, D)`` and boxes ``(B, D, 4)`` xyxy in pixels of the original pictures.
+        """
 
 
 class TorchBackend:
@@ -29,8 +46,11 @@ class TorchBackend:
         self.device = choose_device(device)
         self.model = model.eval().to(self.device)
 
+    takes_uint8 = False
+    gives_detections = False
+
     @torch.inference_mode()
-    def __call__(self, pixel_values: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(self, pixel_values: Tensor, target_sizes: Tensor) -> tuple[Tensor, ...]:
         outputs = self.model(pixel_values=pixel_values)
         return outputs.logits, outputs.pred_boxes
 

@@ -16,9 +16,11 @@ from hf_detr.data.images import UnreadableImageError, picture_to_rgb, read_image
 from hf_detr.errors import CheckpointError
 from hf_detr.inference.backends import Backend, TorchBackend
 from hf_detr.inference.detections import Detections
+from hf_detr.inference.exported import find_exported, load_exported
 from hf_detr.models.decoding import decode_detections, detections_per_image, prepare_pixels
 from hf_detr.models.families import check_image_size
 from hf_detr.models.loading import load_detector
+from hf_detr.tiles import Tiling, cut_window, merge_detections
 
 ImageSource = str | os.PathLike | Image.Image | np.ndarray
 
@@ -37,9 +39,11 @@ class Detector:
         backend: the runtime that holds the model.
         processor: the model's image processor.
         id2label: class id to class name.
+        tiling: cut pictures into tiles of this size, for objects that are too small or too many for one look.
     """
 
-    def __init__(self, backend: Backend, processor, id2label: dict[int, str]):
+    def __init__(self, backend: Backend, processor, id2label: dict[int, str], *, tiling: Tiling | None = None):
+        self.tiling = tiling
         self.backend = backend
         self.processor = processor
         self.id2label = id2label
@@ -53,21 +57,30 @@ class Detector:
         device: str | torch.device | None = None,
         image_size_hw: tuple[int, int] | None = None,
         revision: str = "main",
+        tile: int | tuple[int, int] | None = None,
+        tile_overlap: float = 0.2,
     ) -> "Detector":
         """Load a local folder or Hub id.
 
         Args:
-            model_name_or_path: a folder that `hf-detr train` wrote, or ``"user/name"``.
+            model_name_or_path: a folder that `hf-detr train` or `hf-detr export` wrote, or ``"user/name"``.
             device: by default the best there is.
             image_size_hw: height and width of the model's input in pixels, where it is not to be the one the model was
                 trained with.
             revision: branch, tag or commit on the Hub.
+            tile: detect in tiles of this side, or height and width, in pixels of the pictures; each is resized to the
+                model's size. Default: in the whole picture at once.
+            tile_overlap: share of a tile that its neighbour repeats; objects up to that size are seen whole.
 
         Raises:
             CheckpointError: it cannot be found or read, or does not take this image size.
         """
+        tiling = Tiling.of(tile, tile_overlap)
+        exported = find_exported(model_name_or_path)
+        if exported is not None:
+            return cls(*load_exported(exported, device, image_size_hw), tiling=tiling)
         model, processor = load_detector(model_name_or_path, revision)
-        return cls.from_model(model, processor, device=device, image_size_hw=image_size_hw)
+        return cls.from_model(model, processor, device=device, image_size_hw=image_size_hw, tiling=tiling)
 
     @classmethod
     def from_model(
@@ -77,12 +90,13 @@ class Detector:
         *,
         device: str | torch.device | None = None,
         image_size_hw: tuple[int, int] | None = None,
+        tiling: Tiling | None = None,
     ) -> "Detector":
         """From a model in memory; it is put into evaluation mode and moved to the device."""
         if image_size_hw is not None:
             check_image_size(model.config, image_size_hw)
             processor.size = {"height": image_size_hw[0], "width": image_size_hw[1]}
-        return cls(TorchBackend(model, device), processor, model.config.id2label)
+        return cls(TorchBackend(model, device), processor, model.config.id2label, tiling=tiling)
 
     def __call__(
         self, images: ImageSource | Iterable[ImageSource], *, threshold: float = 0.5, batch_size: int = 8
@@ -92,7 +106,7 @@ class Detector:
         Args:
             images: paths, PIL pictures or ``uint8 (H, W, 3)`` RGB arrays.
             threshold: detections with a score above it are returned.
-            batch_size: pictures that go through the model at once.
+            batch_size: pictures, or tiles of one, that go through the model at once.
 
         Raises:
             UnreadableImageError: a file cannot be read.
@@ -122,19 +136,20 @@ class Detector:
         Yields:
             Each picture, ``uint8 (H, W, 3)`` RGB, and what is in it, in the order given.
         """
-        batch: list[tuple[np.ndarray, Tensor, Path | None]] = []
-        for future in _read_ahead(images, self._load, ahead=2 * batch_size):
+        batch: list[tuple[np.ndarray, Tensor | None, Path | None]] = []
+        at_once = batch_size if self.tiling is None else 1
+        for future in _read_ahead(images, self._load, ahead=2 * at_once):
             try:
                 batch.append(future.result())
             except UnreadableImageError as error:
                 if on_unreadable is None:
                     raise
                 on_unreadable(error)
-            if len(batch) == batch_size:
-                yield from self._detect_batch(batch, threshold)
+            if len(batch) == at_once:
+                yield from self._detect_batch(batch, threshold, batch_size)
                 batch = []
         if batch:
-            yield from self._detect_batch(batch, threshold)
+            yield from self._detect_batch(batch, threshold, batch_size)
 
     @property
     def prepare(self) -> Callable[[np.ndarray], Tensor]:
@@ -148,19 +163,51 @@ class Detector:
             prepared: ``uint8 (B, 3, h, w)``, a stack of what `prepare` returns.
             sizes_hw: ``(B, 2)`` height and width of the original pictures in pixels.
             at_least: detections per picture, where there are to be more than the image processor returns (a query can
-                stand for several classes).
+                stand for several classes). A backend that gives detections has its own number.
 
         Returns:
             ``(B, D, 6)`` float32 on the backend's device, best first: score, class id, and left, top, right,
             bottom in pixels of the original picture.
         """
-        pixel_values = prepare_pixels(prepared.to(self.backend.device), self.processor)
-        logits, pred_boxes = self.backend(pixel_values)
+        pixel_values = prepared.to(self.backend.device)
+        if not self.backend.takes_uint8:
+            pixel_values = prepare_pixels(pixel_values, self.processor)
+        outputs = self.backend(pixel_values, sizes_hw)
+        if self.backend.gives_detections:
+            scores, class_ids, boxes_xyxy = outputs
+            return torch.cat([scores[..., None], class_ids[..., None].to(scores.dtype), boxes_xyxy], dim=-1)
+        logits, pred_boxes = outputs
         top_k = max(at_least, detections_per_image(self.processor, logits.shape[1]))
         return decode_detections(logits, pred_boxes, sizes_hw, top_k=top_k)
 
-    def _load(self, source: ImageSource) -> tuple[np.ndarray, Tensor, Path | None]:
-        """Picture, model input, and path if there is one."""
+    def detect_picture(self, image: np.ndarray, at_least: int = 0, batch_size: int = 8) -> np.ndarray:
+        """Run the model on one picture, or on its tiles where there are to be any.
+
+        Args:
+            image: ``uint8 (H, W, 3)`` RGB.
+            at_least: detections of the picture, or of each tile, see `detect`.
+            batch_size: tiles that go through the model at once.
+
+        Returns:
+            ``(n, 6)``, best first, as of `detect`.
+        """
+        size_hw = image.shape[:2]
+        if self.tiling is None:
+            return self.detect(self.prepare(image)[None], torch.tensor([size_hw]), at_least)[0].cpu().numpy()
+        windows = self.tiling.windows(size_hw)
+        found = []
+        for first in range(0, len(windows), batch_size):
+            part = windows[first : first + batch_size]
+            tiles = torch.stack([self.prepare(cut_window(image, window)) for window in part])
+            detections = self.detect(tiles, torch.tensor([self.tiling.size_hw] * len(part)), at_least).cpu().numpy()
+            detections[..., 2:] += np.tile(part[:, None, :2], 2)
+            found.append(detections)
+        per_tile = np.concatenate(found)
+        tile_of = np.repeat(np.arange(len(windows)), per_tile.shape[1])
+        return merge_detections(per_tile.reshape(-1, 6), tile_of, windows, size_hw)
+
+    def _load(self, source: ImageSource) -> tuple[np.ndarray, Tensor | None, Path | None]:
+        """Picture, model input where the picture is one, and path if there is one."""
         path = Path(source) if isinstance(source, str | os.PathLike) else None
         if path is not None:
             image = read_image(path)
@@ -168,11 +215,16 @@ class Detector:
             image = picture_to_rgb(source)
         else:
             image = _checked_array(source)
-        return image, self.prepare(image), path
+        return image, self.prepare(image) if self.tiling is None else None, path
 
     def _detect_batch(
-        self, batch: list[tuple[np.ndarray, Tensor, Path | None]], threshold: float
+        self, batch: list[tuple[np.ndarray, Tensor | None, Path | None]], threshold: float, batch_size: int
     ) -> Iterator[tuple[np.ndarray, Detections]]:
+        if self.tiling is not None:
+            for image, _, path in batch:
+                rows = self.detect_picture(image, batch_size=batch_size)
+                yield image, Detections.from_rows(rows, self.id2label, image.shape[:2], threshold=threshold, path=path)
+            return
         sizes_hw = torch.tensor([image.shape[:2] for image, _, _ in batch])
         found = self.detect(torch.stack([prepared for _, prepared, _ in batch]), sizes_hw).cpu().numpy()
         for (image, _, path), rows in zip(batch, found, strict=True):

@@ -1,0 +1,189 @@
+"""Whether an exported detector computes what the model computes in PyTorch: shown on pictures, before it is done.
+
+Detections are compared as sets: equal scores may come in any order. Where the model itself is undecided, no runtime
+can agree with it: an untrained model scores thousands of places alike, and the last bit decides which of them become
+queries. So the model is run a second time on pixels that differ in their last bits, and only detections that both of
+its runs make have to be there.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from hf_detr.errors import ExportError
+from hf_detr.models.decoding import EVALUATED_DETECTIONS, decode_detections, prepare_pixels
+
+if TYPE_CHECKING:
+    from hf_detr.inference.detector import Detector
+
+# Pixels are 0 to 1; their float32 neighbours lie 6e-8 apart.
+_LAST_BITS = 2e-7
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How far two runs of one model may be apart.
+
+    Attributes:
+        score: largest difference of a detection's confidence.
+        box: largest difference of a corner's coordinate, as a share of the picture's longer side.
+        missing: largest share of the detections that may be without partner.
+    """
+
+    score: float
+    box: float
+    missing: float = 0.0
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """What a comparison over some pictures found.
+
+    Attributes:
+        pictures: how many were compared.
+        decided: detections that the model makes whatever the last bits of the pixels are.
+        undecided: detections that depend on these bits.
+        missing: decided detections that the exported model does not make.
+        extra: detections that only the exported model makes.
+        score: largest difference of the confidence of partners.
+        box: largest difference of their corners, as a share of the picture's longer side.
+    """
+
+    pictures: int
+    decided: int
+    undecided: int
+    missing: int
+    extra: int
+    score: float
+    box: float
+
+    def describe(self) -> str:
+        """One line for people."""
+        return (
+            f"{self.decided - self.missing} of {self.decided} detections in {self.pictures} pictures agree; largest "
+            f"difference {self.score:.1e} in confidence, {self.box:.1e} of the picture's side in position"
+        )
+
+
+def compare(
+    reference: "Detector", exported: "Detector", pictures: Iterable[np.ndarray], tolerance: Tolerance
+) -> Agreement:
+    """Run two detectors on pictures and match what they find.
+
+    Args:
+        reference: in PyTorch, in float32.
+        exported: the same model on another runtime.
+        pictures: ``uint8 (H, W, 3)`` RGB, of any sizes.
+        tolerance: how near partners must be.
+
+    Raises:
+        ExportError: there are no pictures.
+    """
+    parts = [_compare_picture(reference, exported, picture, tolerance) for picture in pictures]
+    if not parts:
+        raise ExportError("There are no pictures to verify the exported model on; name some with --images.")
+    total = np.array([part[:4] for part in parts]).sum(0).tolist()
+    return Agreement(len(parts), *total, *(max(part[i] for part in parts) for i in (4, 5)))
+
+
+def made_up_pictures(count: int, size_hw: tuple[int, int]) -> list[np.ndarray]:
+    """Pictures to compare on where there are none: coloured shapes on soft textures, the same at every call.
+
+    Returns:
+        ``count`` arrays, ``uint8 (H, W, 3)``.
+    """
+    rng = np.random.default_rng(0)
+    height, width = size_hw
+    pictures = []
+    for _ in range(count):
+        picture = np.zeros((height, width, 3), np.float32)
+        for cells in (3, 12, 48):
+            texture = rng.uniform(0, 85, (cells, cells, 3)).astype(np.float32)
+            picture += cv2.resize(texture, (width, height), interpolation=cv2.INTER_CUBIC)
+        picture = np.ascontiguousarray(picture.clip(0, 255).astype(np.uint8))
+        for draw in (cv2.rectangle, _ellipse) * 4:
+            corner, extent = rng.uniform(0, 0.8, 2), rng.uniform(0.05, 0.4, 2)
+            start, end = (np.array([corner, corner + extent]) * (width, height)).astype(int).tolist()
+            draw(picture, start, end, rng.integers(0, 256, 3).tolist(), -1)
+        pictures.append(picture)
+    return pictures
+
+
+def _ellipse(picture: np.ndarray, start: list[int], end: list[int], color: list[int], thickness: int) -> None:
+    center = [(a + b) // 2 for a, b in zip(start, end, strict=True)]
+    axes = [(b - a) // 2 for a, b in zip(start, end, strict=True)]
+    cv2.ellipse(picture, center, axes, 0, 0, 360, color, thickness)
+
+
+def require_agreement(agreement: Agreement, tolerance: Tolerance) -> None:
+    """Refuse an exported model that computes something else.
+
+    Raises:
+        ExportError: more detections without partner than allowed.
+    """
+    found = agreement.decided + agreement.undecided
+    allowed = tolerance.missing * found
+    if agreement.missing > allowed or agreement.extra > agreement.undecided + allowed:
+        raise ExportError(
+            f"The exported model does not compute what the model computes in PyTorch: of {agreement.decided} "
+            f"detections in {agreement.pictures} pictures it lacks {agreement.missing} and has {agreement.extra} "
+            f"others (within {tolerance.score} in confidence and {tolerance.box} of the picture's side). "
+            "Nothing was written."
+        )
+
+
+def _compare_picture(
+    reference: "Detector", exported: "Detector", picture: np.ndarray, tolerance: Tolerance
+) -> tuple[int, int, int, int, float, float]:
+    """Decided, undecided, missing, extra; largest difference in score, and in boxes."""
+    prepared, sizes_hw = reference.prepare(picture)[None], torch.tensor([picture.shape[:2]])
+    pixels = prepare_pixels(prepared.to(reference.backend.device), reference.processor)
+    scale = pixels.abs().amax()
+    first, second = (_detections(reference, values, sizes_hw) for values in (pixels, pixels + scale * _LAST_BITS))
+    other = exported.detect(exported.prepare(picture)[None], sizes_hw, at_least=EVALUATED_DETECTIONS)[0].cpu().numpy()
+
+    side = max(picture.shape[:2])
+    decided = _partners(first, second, tolerance, side) >= 0
+    partner = _partners(first, other, tolerance, side)
+    # The list ends somewhere, and what has the last place in one may be just beyond it in the other.
+    last = max(first[-1, 0], second[-1, 0], other[-1, 0]) + tolerance.score
+    missing = decided & (partner < 0) & (first[:, 0] > last)
+    known = np.isin(np.arange(len(other)), partner) | (_partners(other, second, tolerance, side) >= 0)
+    extra = ~known & (other[:, 0] > last)
+    pairs = first[decided & (partner >= 0)], other[partner[decided & (partner >= 0)]]
+    return (
+        int(decided.sum()),
+        int((~decided).sum()),
+        int(missing.sum()),
+        int(extra.sum()),
+        float(np.abs(pairs[0][:, 0] - pairs[1][:, 0]).max(initial=0)),
+        float(np.abs(pairs[0][:, 2:] - pairs[1][:, 2:]).max(initial=0) / side),
+    )
+
+
+def _detections(detector: "Detector", pixel_values: Tensor, sizes_hw: Tensor) -> np.ndarray:
+    logits, pred_boxes = detector.backend(pixel_values, sizes_hw)
+    return decode_detections(logits, pred_boxes, sizes_hw, max(EVALUATED_DETECTIONS, logits.shape[1]))[0].cpu().numpy()
+
+
+def _partners(rows: np.ndarray, others: np.ndarray, tolerance: Tolerance, side: int) -> np.ndarray:
+    """For each of ``rows (n, 6)`` the nearest of ``others (m, 6)`` of its class and within the tolerance, or -1.
+
+    Each of the others is taken once, by the best row first.
+    """
+    score = np.abs(rows[:, None, 0] - others[None, :, 0])
+    box = np.abs(rows[:, None, 2:] - others[None, :, 2:]).max(-1) / side
+    near = (rows[:, None, 1] == others[None, :, 1]) & (score <= tolerance.score) & (box <= tolerance.box)
+    distance = np.where(near, score / tolerance.score + box / tolerance.box, np.inf)
+    partners = np.full(len(rows), -1)
+    for row in range(len(rows)):
+        nearest = int(distance[row].argmin())
+        if np.isfinite(distance[row, nearest]):
+            partners[row] = nearest
+            distance[:, nearest] = np.inf
+    return partners

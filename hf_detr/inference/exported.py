@@ -1,0 +1,65 @@
+"""Folders that `hf-detr export` wrote: which runtime they are for, and what a `Detector` needs from them."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoImageProcessor
+
+from hf_detr.errors import CheckpointError
+from hf_detr.inference.backends import Backend
+from hf_detr.inference.onnx_backend import OnnxBackend
+from hf_detr.registration import register
+
+# The file with the graph, by runtime.
+ONNX_FILE = "model.onnx"
+_BACKENDS = {ONNX_FILE: OnnxBackend}
+
+
+def find_exported(model_name_or_path: str | os.PathLike) -> Path | None:
+    """The exported file that is meant: the file itself, or that of a folder without weights for PyTorch."""
+    path = Path(model_name_or_path).expanduser()
+    if path.is_file() and path.suffix == ".onnx":
+        return path
+    if not path.is_dir() or any(path.glob("model*.safetensors")):
+        return None
+    return next((path / name for name in _BACKENDS if (path / name).is_file()), None)
+
+
+def load_exported(
+    file: Path, device: str | torch.device | None, image_size_hw: tuple[int, int] | None
+) -> tuple[Backend, Any, dict[int, str]]:
+    """The backend, the image processor and the class names of an exported model.
+
+    Args:
+        file: what `find_exported` found; the model's configuration and preprocessing lie beside it.
+        device: by default the best that torch and the runtime have.
+        image_size_hw: height and width of the input in pixels, where the graph takes another than its own.
+
+    Raises:
+        CheckpointError: a file is missing or cannot be read, the number of classes differs, or the graph does not take
+            this size.
+    """
+    missing = [name for name in ("config.json", "preprocessor_config.json") if not (file.parent / name).is_file()]
+    if missing:
+        raise CheckpointError(
+            f"{file}: no {' and no '.join(missing)} beside it. `hf-detr export` writes them; copy the whole folder."
+        )
+    register()
+    config = AutoConfig.from_pretrained(file.parent)
+    processor = AutoImageProcessor.from_pretrained(file.parent)
+    backend = OnnxBackend(file, device)
+    if backend.num_classes not in (None, config.num_labels):
+        raise CheckpointError(
+            f"{file} tells {backend.num_classes} classes apart, the config.json beside it names {config.num_labels}. "
+            "They come from different models; export again."
+        )
+    size_hw = image_size_hw or (processor.size["height"], processor.size["width"])
+    if backend.image_size_hw not in (None, size_hw):
+        raise CheckpointError(
+            f"{file} takes pictures of {' x '.join(map(str, backend.image_size_hw))} pixels (height x width) and no "
+            f"others, not {size_hw[0]} x {size_hw[1]}. Export it with --dynamic_size, or with another --image_size."
+        )
+    processor.size = {"height": size_hw[0], "width": size_hw[1]}
+    return backend, processor, config.id2label
