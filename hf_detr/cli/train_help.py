@@ -37,7 +37,7 @@ class Entry(NamedTuple):
 GROUPS = {
     "Data": (
         "data train_images train_annotations valid_images valid_annotations image_size repeat_factor_threshold "
-        "background_share check_data on_unreadable dataloader_num_workers"
+        "background_share check_data on_unreadable cache_images decode_side dataloader_num_workers"
     ),
     "Model": "model_name_or_path revision from_scratch family size num_queries class_map config_overrides",
     "Training length and speed": (

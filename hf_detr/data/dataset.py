@@ -10,13 +10,16 @@ from torch.utils.data import Dataset
 
 from hf_detr.boxes import clip_xyxy, is_valid_xyxy, xywh_to_xyxy
 from hf_detr.data.images import (
+    StoredPicture,
     UnreadableImageError,
-    decode_image,
+    decode_stored,
     orient_boxes_xyxy,
     orient_image,
     orient_size_hw,
 )
 from hf_detr.data.index import DetectionIndex
+from hf_detr.data.memory import PictureCache
+from hf_detr.data.readers import Readers
 from hf_detr.data.sampling import epoch_length
 
 logger = logging.getLogger(__name__)
@@ -59,7 +62,18 @@ class DetectionDataset(Dataset):
     for detections are scored against the boxes in the file. Where both fit (squares, half turns), upright is meant:
     it is what annotation tools show.
 
+    Args:
+        index: the annotations.
+        transform: what changes samples, see above.
+        seed: of the transform's random numbers.
+        on_unreadable: ``"skip"`` or ``"raise"``.
+        repeats: how often each picture comes, see above.
+        decode_side: pictures are read reduced to a half, a quarter or an eighth as far as their shorter side keeps
+            this many pixels; ``orig_size_hw`` is that of the file all the same.
+        cache: pictures of this index that are in memory already, with the same ``decode_side``.
+
     Raises:
+        StorageError: the disk does not answer, however often it is asked.
         UnreadableImageError: with ``on_unreadable="raise"``, or when no picture of the split can be read.
     """
 
@@ -71,6 +85,8 @@ class DetectionDataset(Dataset):
         seed: int = 0,
         on_unreadable: str = "skip",
         repeats: np.ndarray | None = None,
+        decode_side: int | None = None,
+        cache: PictureCache | None = None,
     ):
         if on_unreadable not in ("skip", "raise"):
             raise ValueError(f"on_unreadable must be 'skip' or 'raise', got {on_unreadable!r}")
@@ -79,6 +95,9 @@ class DetectionDataset(Dataset):
         self.seed = seed
         self.on_unreadable = on_unreadable
         self.repeats = repeats
+        self.decode_side = decode_side
+        self.cache = cache
+        self.readers = Readers()
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
         if transform is not None:
             _log_unusable_boxes(index)
@@ -109,12 +128,13 @@ class DetectionDataset(Dataset):
         image, repetition = key if isinstance(key, tuple) else (key, 0)
         if not 0 <= image < len(self):  # also what ends a plain `for sample in dataset`
             raise IndexError(f"{self.index.name} has {len(self)} pictures; there is no picture {image}")
-        sample = self._load_readable(image)
-        if self.transform is None:
-            return sample
-        epoch = sample["epoch"]
-        rng = sample_rng(self.seed, epoch, image, repetition)
-        changed = self.transform(sample | {"load_other": self._load_other}, rng, epoch)
+        with self.readers.busy():
+            sample = self._load_readable(image)
+            if self.transform is None:
+                return sample
+            epoch = sample["epoch"]
+            rng = sample_rng(self.seed, epoch, image, repetition)
+            changed = self.transform(sample | {"load_other": self._load_other}, rng, epoch)
         changed.pop("load_other", None)  # it would take the whole data set along on its way out of a worker
         return changed
 
@@ -124,17 +144,17 @@ class DetectionDataset(Dataset):
         Raises:
             UnreadableImageError: the picture cannot be read.
         """
-        pixels, orientation = self._decode(image)
-        stored_size_hw = pixels.shape[:2]
+        pixels, orientation, size_hw = self._decode(image)
         boxes_xyxy, class_ids = _usable_boxes(self.index, image)
-        if not annotated_as_stored(tuple(self.index.sizes_hw[image]), stored_size_hw, orientation):
-            pixels = orient_image(pixels, orientation)
-        elif self.transform is not None:
-            pixels = orient_image(pixels, orientation)
-            boxes_xyxy = orient_boxes_xyxy(boxes_xyxy, orientation, stored_size_hw)
-        size_hw = pixels.shape[:2]
+        as_stored = annotated_as_stored(tuple(self.index.sizes_hw[image]), size_hw, orientation)
+        if as_stored and self.transform is not None:
+            boxes_xyxy = orient_boxes_xyxy(boxes_xyxy, orientation, size_hw)
+        if not as_stored or self.transform is not None:
+            pixels, size_hw = orient_image(pixels, orientation), orient_size_hw(size_hw, orientation)
         boxes_xyxy = clip_xyxy(boxes_xyxy, size_hw)
         kept = is_valid_xyxy(boxes_xyxy)
+        if pixels.shape[:2] != size_hw:
+            boxes_xyxy = boxes_xyxy * np.tile(np.divide(pixels.shape[1::-1], size_hw[::-1]), 2)
         return {
             "image": pixels,
             "boxes_xyxy": boxes_xyxy[kept].astype(np.float32),
@@ -147,10 +167,14 @@ class DetectionDataset(Dataset):
             "unreadable": (),
         }
 
-    def _decode(self, image: int) -> tuple[np.ndarray, int]:
+    def _decode(self, image: int) -> StoredPicture:
+        self.readers.at(image)
+        stored = self.cache.read(image) if self.cache is not None else None
+        if stored is not None:
+            return stored
         picture = self.index.picture(image)
         try:
-            return decode_image(picture)
+            return decode_stored(picture, self.decode_side)
         except UnreadableImageError as error:
             name = self.index.image_path(image)  # a picture without a file of its own does not know its name
             raise UnreadableImageError(f"{name}: cannot read this picture: {error.reason}", error.reason) from error

@@ -46,10 +46,10 @@ def losses(run: Path) -> list[float]:
     return [row["loss"] for row in history if "loss" in row]
 
 
-def test_worker_processes_change_nothing(recipe, data, tmp_path, capsys):
-    for workers in (0, 2):
+def test_worker_processes_and_pictures_in_memory_change_nothing(recipe, data, tmp_path, capsys):
+    for workers, cache in ((0, "none"), (2, "ram")):
         flags = ["--data", data, "--output_dir", tmp_path / str(workers), "--dataloader_num_workers", workers]
-        assert main(["train", str(recipe), *map(str, flags)]) == 0
+        assert main(["train", str(recipe), *map(str, flags), "--cache_images", cache]) == 0
     said = capsys.readouterr().err
     assert (
         "colours, zoom-out, crop, copyblend 0.5 from epoch 1 until epoch 4; mosaic 0.5, mixup 0.5 from epoch 1" in said
