@@ -92,7 +92,9 @@ def test_slow_and_optional_packages_are_imported_late(path: Path) -> None:
     top_level = ast.parse(path.read_text(encoding="utf-8")).body
     found = {alias.name.split(".")[0] for node in top_level if isinstance(node, ast.Import) for alias in node.names}
     found |= {(node.module or "").split(".")[0] for node in top_level if isinstance(node, ast.ImportFrom)}
-    assert found & LATE == set()
+    # Optimum itself loads this one.
+    expected = {"optimum"} if path == PACKAGE / "cli" / "optimum.py" else set()
+    assert found & LATE == expected
 
 
 @pytest.mark.parametrize("path", MODULES, ids=names(MODULES))

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.export.conftest import save_decided_detector
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -52,3 +54,33 @@ def test_the_console_command_works_from_the_wheel(bin_dir, tmp_path):
     assert run(bin_dir / "hf-detr", "--version", cwd=tmp_path).startswith("hf_detr ")
     assert "demo/digits" in run(bin_dir / "hf-detr", "recipe", "list", cwd=tmp_path)
     assert "num_train_epochs" in run(bin_dir / "hf-detr", "train", "--help", cwd=tmp_path)
+
+
+def test_optimum_exports_with_the_wheel(bin_dir, tmp_path):
+    optimum = [bin_dir / "python", "-m", "optimum.commands.optimum_cli"]
+    listed = run(*optimum, "export", "--help", cwd=tmp_path)
+    assert "detr" in listed and "onnx" in listed
+    assert "optimum-cli export detr --model runs/first exported" in run(*optimum, "export", "detr", "--help")
+
+    model = save_decided_detector(tmp_path / "model")
+    printed = run(*optimum, "export", "onnx", "--model", model, "out", "--num_pictures", "2", cwd=tmp_path)
+    assert "Compared with PyTorch" in printed
+    assert (tmp_path / "out" / "model.onnx").is_file()
+
+    done = subprocess.run(
+        [*optimum, "export", "detr", "--model", tmp_path / "nowhere", "b"], capture_output=True, text=True
+    )
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False)
+    assert done.stderr.startswith("optimum-cli export detr: there is no folder")
+
+
+def test_beside_optimum_onnx_its_command_stays_its_own(bin_dir, tmp_path):
+    """Two commands of one name break every call of optimum-cli: its package being there, ours gives way."""
+    elsewhere = tmp_path / "site-packages"
+    metadata = elsewhere / "optimum_onnx-0.1.0.dist-info" / "METADATA"
+    metadata.parent.mkdir(parents=True)
+    metadata.write_text("Metadata-Version: 2.1\nName: optimum-onnx\nVersion: 0.1.0\n")
+    code = "from hf_detr.cli.optimum import export_commands; print([c.COMMAND.name for c in export_commands()])"
+    assert run(bin_dir / "python", "-c", code, cwd=tmp_path).strip() == "['detr', 'onnx']"
+    beside = f"import sys; sys.path.append({str(elsewhere)!r}); {code}"
+    assert run(bin_dir / "python", "-c", beside).strip() == "['detr']"

@@ -22,7 +22,12 @@ sigmoid, and pred_boxes (batch, queries, 4), centre, width and height as shares 
 """
 
 
-def build_parser() -> argparse.ArgumentParser:
+def main(argv: list[str] | None = None) -> int:
+    """Export as the command line says. Returns 0.
+
+    Raises:
+        HfDetrError: no such model, a folder that is not free, or an exported model that computes something else.
+    """
     parser = argparse.ArgumentParser(
         prog="hf-detr export", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -30,6 +35,14 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--output_dir", type=Path, metavar="DIR", help="default: MODEL/onnx, or ./NAME-onnx for a model on the Hub"
     )
+    add_options(parser)
+    args = parser.parse_args(argv)
+    run(parser, args, args.output_dir or default_output_dir(args.model))
+    return 0
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What `hf-detr export` and `optimum-cli export detr` have in common."""
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier export in --output_dir")
     parser.add_argument("--json", action="store_true", help="print what was done as JSON")
     parser.add_argument("--revision", default="main", help="branch, tag or commit on the Hub")
@@ -68,17 +81,14 @@ def build_parser() -> argparse.ArgumentParser:
         help="pictures, folders or patterns to compare on; default: made-up pictures, which tell less",
     )
     proof.add_argument("--num_pictures", type=int, default=16, metavar="N", help="compare on so many; default: 16")
-    return parser
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Export as the command line says. Returns 0.
+def run(parser: argparse.ArgumentParser, args: argparse.Namespace, folder: Path) -> None:
+    """Export to `folder` and print what was done.
 
     Raises:
-        HfDetrError: no such model, a folder that is not free, or an exported model that computes something else.
+        HfDetrError: as `main`.
     """
-    parser = build_parser()
-    args = parser.parse_args(argv)
     require_positive(parser, num_pictures=args.num_pictures)
     image_size_hw = parse_image_size(parser, args.image_size)
 
@@ -88,7 +98,6 @@ def main(argv: list[str] | None = None) -> int:
     from hf_detr.export.graph import GraphOptions
     from hf_detr.export.verify import made_up_pictures
 
-    folder = args.output_dir or default_output_dir(args.model)
     require_free(folder, args.overwrite)
     if args.images:
         paths = find_pictures(args.images, leave_out=folder)
@@ -122,7 +131,6 @@ def main(argv: list[str] | None = None) -> int:
                 f"{done.agreement.undecided} more detections depend on the last bit of the pixels, as in an untrained "
                 "model, and were left out of the comparison."
             )
-    return 0
 
 
 def default_output_dir(model: str) -> Path:
