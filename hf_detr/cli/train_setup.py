@@ -10,12 +10,11 @@ if TYPE_CHECKING:
     from hf_detr.data.augment import Augmentation
     from hf_detr.data.collate import DetectionCollator
     from hf_detr.data.dataset import DetectionDataset
-    from hf_detr.data.policy import Policy
     from hf_detr.data.index import DetectionIndex
     from hf_detr.data.memory import PictureCache
+    from hf_detr.data.policy import Policy
     from hf_detr.data.splits import Split
     from hf_detr.recipes import Recipe
-    from hf_detr.data.tiles import Tiles
     from hf_detr.training.arguments import DetrTrainingArguments
 
 logger = logging.getLogger(__name__)
@@ -103,7 +102,6 @@ def load_datasets(splits: "dict[str, Split]", recipe: "Recipe", args: "DetrTrain
     from hf_detr.data.dataset import DetectionDataset
     from hf_detr.data.splits import load_index
 
-    from hf_detr.data.tiles import TiledDataset
     train_set = load_train_set(splits["train"], recipe, args)
     train_index = train_set.index
     batch = args.train_batch_size * args.world_size
@@ -112,10 +110,9 @@ def load_datasets(splits: "dict[str, Split]", recipe: "Recipe", args: "DetrTrain
             f"{train_index.annotations_path} has {train_set.epoch_length} pictures, fewer than one batch of {batch}. "
             f"Use --per_device_train_batch_size {max(1, train_set.epoch_length // args.world_size)} or less."
         )
-    if "valid" not in splits:
     if recipe.data.cache_images == "ram":
-        source = train_set.pictures if isinstance(train_set, TiledDataset) else train_set
-        source.cache = shared_cache(source.index, recipe, args)
+        train_set.cache = shared_cache(train_index, recipe, args)
+    if "valid" not in splits:
         logger.warning("No validation split: nothing is evaluated, and the last weights are kept, not the best.")
         args.eval_strategy, args.load_best_model_at_end = IntervalStrategy.NO, False
         if args.save_strategy == SaveStrategy.BEST:
@@ -123,9 +120,6 @@ def load_datasets(splits: "dict[str, Split]", recipe: "Recipe", args: "DetrTrain
         return train_set, None
     valid_index = load_index(splits["valid"], train_index.class_names)
     return train_set, DetectionDataset(valid_index, on_unreadable=recipe.data.on_unreadable)
-    tiles = cut_into_tiles(valid_index, recipe)
-    if tiles is not None:
-        return train_set, TiledDataset(tiles, on_unreadable=recipe.data.on_unreadable)
 
 
 def load_train_set(split: "Split", recipe: "Recipe", args: "DetrTrainingArguments") -> "DetectionDataset":
@@ -138,31 +132,22 @@ def load_train_set(split: "Split", recipe: "Recipe", args: "DetrTrainingArgument
     from hf_detr.data.sampling import epoch_length, plan_repeats
     from hf_detr.data.splits import load_index
 
-    from hf_detr.data.tiles import TiledDataset
-    pictures = load_index(split)
-    tiles = cut_into_tiles(pictures, recipe)
-    index = pictures if tiles is None else tiles.index
+    index = load_index(split)
     repeats = plan_repeats(
         index,
         repeat_factor_threshold=recipe.data.repeat_factor_threshold,
         background_share=recipe.data.background_share,
     )
     return DetectionDataset(
-    options = {
-        "transform": build_transform(recipe, args, epoch_length(repeats, len(index))),
-        "seed": args.seed,
-        "on_unreadable": recipe.data.on_unreadable,
-        "repeats": repeats,
-    }
-    if tiles is not None:
-        return TiledDataset(tiles, **options)
         index,
-        **options,
+        transform=build_transform(recipe, args, epoch_length(repeats, len(index))),
+        seed=args.seed,
+        on_unreadable=recipe.data.on_unreadable,
+        repeats=repeats,
         decode_side=recipe.data.decode_side,
     )
 
 
-def stop_epoch(args: "DetrTrainingArguments", num_images: int) -> float | None:
 def shared_cache(index: "DetectionIndex", recipe: "Recipe", args: "DetrTrainingArguments") -> "PictureCache":
     """The training pictures in memory, once for all processes of a machine: the first one of each reads them.
 
@@ -183,24 +168,7 @@ def shared_cache(index: "DetectionIndex", recipe: "Recipe", args: "DetrTrainingA
     return open_cache(addresses[socket.gethostname()]) if cache is None else cache
 
 
-def cut_into_tiles(index: "DetectionIndex", recipe: "Recipe") -> "Tiles | None":
-    """The tiles of a split as the recipe asks for them, None for whole pictures.
-
-    Raises:
-        RecipeError: settings that no tile can have.
-    """
-    from hf_detr.data.tiles import tile_index
-    from hf_detr.tiles import Tiling
-
-    data = recipe.data
-    tiling = Tiling.of(data.tile_size, data.tile_overlap)
-    if tiling is None:
-        return None
-    if data.decode_side is not None:
-        raise RecipeError("decode_side reads pictures reduced, and tiles are cut from whole ones: leave one of them out.")
-    return tile_index(index, tiling, min_visible=data.tile_min_visible)
-
-
+def stop_epoch(args: "DetrTrainingArguments", num_images: int) -> float | None:
     """From this epoch on there is no heavy augmentation and no multi-scale; None for never."""
     if args.no_aug_epochs <= 0:
         return None

@@ -40,6 +40,20 @@ class DataArguments:
             "choices": ["skip", "raise"],
         },
     )
+    cache_images: str = field(
+        default="none",
+        metadata={
+            "help": "`ram` decodes the training pictures once and keeps them in memory, shared by all processes.",
+            "choices": ["none", "ram"],
+        },
+    )
+    decode_side: int | None = field(
+        default=None,
+        metadata={
+            "help": "Read large training pictures at a half, a quarter or an eighth of their size, as far as the "
+            "shorter side keeps this many pixels: faster, and less memory. Default: at their own size."
+        },
+    )
 
 
 @dataclass
@@ -71,20 +85,6 @@ class AugmentArguments:
         default=20, metadata={"help": "How many times `image_size` itself is among the sizes that are drawn from."}
     )
     mosaic_prob: float = field(
-    cache_images: str = field(
-        default="none",
-        metadata={
-            "help": "`ram` decodes the training pictures once and keeps them in memory, shared by all loader processes.",
-            "choices": ["none", "ram"],
-        },
-    )
-    decode_side: int | None = field(
-        default=None,
-        metadata={
-            "help": "Read large training pictures at a half, a quarter or an eighth of their size, as far as the "
-            "shorter side keeps this many pixels: faster, and less memory. Default: at their own size."
-        },
-    )
         default=0.0, metadata={"help": "Chance that four pictures become one, in place of zoom-out and crop."}
     )
     mixup_prob: float = field(

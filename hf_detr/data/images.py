@@ -20,8 +20,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from PIL import ExifTags, Image, UnidentifiedImageError
-from hf_detr.data.files import StorageError, read_file
 
+from hf_detr.data.files import StorageError, read_file
 from hf_detr.errors import DatasetError
 
 
@@ -47,6 +47,7 @@ def read_image(path: str | Path) -> np.ndarray:
     image, orientation = decode_image(path)
     return orient_image(image, orientation)
 
+
 class StoredPicture(NamedTuple):
     """A picture as it is stored, not turned by its EXIF orientation.
 
@@ -61,12 +62,12 @@ class StoredPicture(NamedTuple):
     size_hw: tuple[int, int]
 
 
-
 def decode_image(picture: str | Path | bytes) -> tuple[np.ndarray, int]:
     """Picture as stored, ``uint8 (H, W, 3)`` RGB, and its EXIF orientation, 1 (upright already) to 8.
 
     Args:
         picture: its file, or the content of one.
+
     Raises:
         UnreadableImageError: as `read_image`.
     """
@@ -78,7 +79,6 @@ def decode_stored(picture: str | Path | bytes, least_side: int | None = None) ->
     """Picture as stored, reduced as far as its shorter side keeps ``least_side`` pixels, see `reduction`.
 
     JPEG decodes at a reduced size in less time than at its own. Other formats are decoded and then resized.
-
 
     Raises:
         UnreadableImageError: as `read_image`.
@@ -196,8 +196,8 @@ def _decode_jpeg(encoded: bytes, size_hw: tuple[int, int], factor: int) -> np.nd
     decode = _jpeg_decoder()
     if decode is None:
         return None
-    try:
     height, width = reduce_size_hw(size_hw, factor)
+    try:
         return decode(encoded) if factor == 1 else decode(encoded, min_height=height, min_width=width)
     except ValueError:
         return None
