@@ -145,7 +145,7 @@ class DetectionDataset(Dataset):
             UnreadableImageError: the picture cannot be read.
         """
         pixels, orientation, size_hw = self._decode(image)
-        boxes_xyxy, class_ids = _usable_boxes(self.index, image)
+        boxes_xyxy, class_ids = self.index.objects(image)
         as_stored = annotated_as_stored(tuple(self.index.sizes_hw[image]), size_hw, orientation)
         if as_stored and self.transform is not None:
             boxes_xyxy = orient_boxes_xyxy(boxes_xyxy, orientation, size_hw)
@@ -232,13 +232,6 @@ def sample_rng(seed: int, epoch: int, image: int, repetition: int = 0) -> np.ran
 def annotated_as_stored(annotated_hw: tuple[int, int], stored_hw: tuple[int, int], orientation: int) -> bool:
     """Whether boxes were drawn on the picture as stored, before EXIF turned it; sizes in pixels, 0 for not known."""
     return tuple(annotated_hw) == tuple(stored_hw) != orient_size_hw(stored_hw, orientation)
-
-
-def _usable_boxes(index: DetectionIndex, image: int) -> tuple[np.ndarray, np.ndarray]:
-    """Boxes ``(n, 4)`` xyxy pixels, as annotated, and classes ``(n,)`` of one picture, crowds left out."""
-    rows = slice(index.first[image], index.first[image + 1])
-    single = ~index.is_crowd[rows]
-    return xywh_to_xyxy(index.boxes_xywh[rows][single]), index.class_ids[rows][single]
 
 
 def _log_unusable_boxes(index: DetectionIndex) -> None:

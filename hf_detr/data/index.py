@@ -7,6 +7,8 @@ from typing import Protocol
 
 import numpy as np
 
+from hf_detr.boxes import xywh_to_xyxy
+
 
 class PackedStrings:
     """A read-only list of strings in one byte array, which forked workers share without copying it."""
@@ -86,6 +88,12 @@ class DetectionIndex:
         counts = np.zeros(len(self.is_crowd) + 1, dtype=np.int64)
         np.cumsum(~self.is_crowd, out=counts[1:])
         return counts[self.first[1:]] - counts[self.first[:-1]]
+
+    def objects(self, image: int) -> tuple[np.ndarray, np.ndarray]:
+        """Boxes ``(n, 4)`` xyxy in pixels, as annotated, and class ids ``(n,)`` of one image; crowds left out."""
+        rows = slice(self.first[image], self.first[image + 1])
+        single = ~self.is_crowd[rows]
+        return xywh_to_xyxy(self.boxes_xywh[rows][single]), self.class_ids[rows][single]
 
     def image_path(self, image: int) -> Path:
         """The file of image number ``image`` (its position, not its id)."""

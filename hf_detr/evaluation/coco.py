@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from hf_detr.boxes import xywh_to_xyxy, xyxy_to_xywh
+from hf_detr.boxes import xyxy_to_xywh
 from hf_detr.errors import CheckpointError, DatasetError
 
 if TYPE_CHECKING:
@@ -104,8 +104,8 @@ class CocoEvaluator:
         """
         if self._result is not None:
             raise RuntimeError("The numbers of this evaluation are computed; call reset() before the next one.")
-        image_indices = np.asarray(_to_numpy(image_indices), dtype=np.int64)
-        detections = np.asarray(_to_numpy(detections), dtype=np.float64)
+        image_indices = np.asarray(to_numpy(image_indices), dtype=np.int64)
+        detections = np.asarray(to_numpy(detections), dtype=np.float64)
         if image_indices.ndim != 1 or detections.ndim != 3 or detections.shape[::2] != (len(image_indices), 6):
             raise ValueError(
                 f"Expected image_indices (B,) and detections (B, Q, 6), got {image_indices.shape} and "
@@ -333,13 +333,6 @@ class _PycocotoolsMatcher:
         return coco
 
 
-def ground_truth_xyxy(index: "DetectionIndex", image: int) -> tuple[np.ndarray, np.ndarray]:
-    """Boxes ``(n, 4)`` in pixels and class ids ``(n,)`` of one picture's objects, crowds left out."""
-    rows = slice(index.first[image], index.first[image + 1])
-    single = ~index.is_crowd[rows]
-    return xywh_to_xyxy(index.boxes_xywh[rows][single]), index.class_ids[rows][single]
-
-
 def _ranks(ids: Sequence[int | str]) -> np.ndarray:
     """Position of each id in sorted order, numbers before text."""
     order = sorted(range(len(ids)), key=lambda position: (isinstance(ids[position], str), ids[position]))
@@ -358,6 +351,6 @@ def _mean_of_defined(values: np.ndarray) -> float | None:
     return float(defined.mean()) if defined.size else None
 
 
-def _to_numpy(values: Any) -> np.ndarray:
+def to_numpy(values: Any) -> np.ndarray:
     """A torch tensor of any device and precision, or anything numpy takes, as a numpy array."""
     return values.detach().cpu().double().numpy() if hasattr(values, "detach") else np.asarray(values)

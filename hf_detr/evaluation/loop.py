@@ -1,6 +1,6 @@
 """From a detector and a data set to COCO numbers."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from hf_detr.models.decoding import EVALUATED_DETECTIONS
 from hf_detr.models.loading import match_classes
 
 if TYPE_CHECKING:
-    from hf_detr.data.dataset import DetectionDataset
+    from hf_detr.data.dataset import DetectionDataset, Sample
     from hf_detr.data.index import DetectionIndex
     from hf_detr.inference.detector import Detector
 
@@ -37,7 +37,7 @@ def evaluate_detector(
         detector: on any runtime.
         dataset: without a transform, so that each picture comes as it is.
         evaluator: of the same annotations; it is reset first.
-        batch_size: pictures at once.
+        batch_size: pictures, or tiles of one, at once.
         num_workers: processes that read and resize pictures; 0 does it here.
         class_of: ``(K,)`` class id in the data of each class of the model, see `match_model_classes`; by default they
             are the same.
@@ -50,22 +50,46 @@ def evaluate_detector(
     """
     evaluator.reset()
     at_least = max(EVALUATED_DETECTIONS, evaluator.max_detections)
+    detected = _of_pictures if detector.tiling is None else _of_tiles
+    with tqdm(total=len(dataset), desc="evaluating", unit=" images", disable=None if progress else True) as bar:
+        for images, detections in detected(detector, dataset, at_least, batch_size, num_workers):
+            if class_of is not None:
+                detections = rename_classes(detections, class_of)
+            evaluator.update(images, detections)
+            if on_batch is not None:
+                on_batch(images, detections)
+            bar.update(len(images))
+    return evaluator.compute()
+
+
+def _of_pictures(
+    detector: "Detector", dataset: "DetectionDataset", at_least: int, batch_size: int, num_workers: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Numbers ``(B,)``, ``-1 - i`` for the unreadable picture i, and detections ``(B, Q, 6)`` of each batch."""
     loader = DataLoader(
         _Prepared(dataset, detector.prepare),
         batch_size=batch_size,
         num_workers=num_workers,
         pin_memory=detector.backend.device.type == "cuda",
     )
-    with tqdm(total=len(dataset), desc="evaluating", unit=" images", disable=None if progress else True) as bar:
-        for prepared, sizes_hw, images in loader:
-            detections = detector.detect(prepared, sizes_hw, at_least=at_least).cpu().numpy()
-            if class_of is not None:
-                detections = rename_classes(detections, class_of)
-            evaluator.update(images, detections)
-            if on_batch is not None:
-                on_batch(images.numpy(), detections)
-            bar.update(len(images))
-    return evaluator.compute()
+    for prepared, sizes_hw, images in loader:
+        yield images.numpy(), detector.detect(prepared, sizes_hw, at_least=at_least).cpu().numpy()
+
+
+def _of_tiles(
+    detector: "Detector", dataset: "DetectionDataset", at_least: int, batch_size: int, num_workers: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """As `_of_pictures`, one picture at a time and its tiles as batches."""
+    for sample in DataLoader(dataset, batch_size=None, num_workers=num_workers, collate_fn=_as_it_is):
+        if sample["readable"]:
+            rows = detector.detect_picture(sample["image"], at_least, batch_size)
+            yield np.array([sample["image_index"]]), rows[None]
+        else:
+            yield np.array([-1 - sample["image_index"]]), np.empty((1, 0, 6))
+
+
+def _as_it_is(sample: "Sample") -> "Sample":
+    return sample
 
 
 class _Prepared(Dataset):

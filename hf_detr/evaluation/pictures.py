@@ -4,12 +4,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from PIL import Image
 
 from hf_detr.boxes import area_xyxy, intersection_xyxy
 from hf_detr.draw import draw_boxes, image_grid
-from hf_detr.evaluation.coco import ground_truth_xyxy
 from hf_detr.evaluation.loop import rename_classes
 
 if TYPE_CHECKING:
@@ -39,7 +37,7 @@ class ErrorCounts:
         """Count a batch: picture numbers ``(B,)``, negative for unreadable ones, and detections ``(B, Q, 6)``."""
         for image, rows in zip(image_indices.tolist(), detections, strict=True):
             if image >= 0:
-                boxes_xyxy, class_ids = ground_truth_xyxy(self._index, image)
+                boxes_xyxy, class_ids = self._index.objects(image)
                 rows = rows[rows[:, 0] > _THRESHOLDS[0]]
                 rows = rows[np.argsort(-rows[:, 0], kind="stable")]
                 hits = find_hits(rows[:, 2:], rows[:, 1], boxes_xyxy, class_ids)
@@ -111,10 +109,10 @@ def comparison_grid(
     at_random, worst = errors.choose(threshold, count, seed)
     for image, why in [*((image, "at random") for image in at_random), *((image, "most errors") for image in worst)]:
         picture = dataset[image]["image"]
-        found = detector.detect(detector.prepare(picture)[None], torch.tensor([picture.shape[:2]])).cpu().numpy()
-        rows = (found if class_of is None else rename_classes(found, class_of))[0]
+        found = detector.detect_picture(picture)
+        rows = found if class_of is None else rename_classes(found, class_of)
         rows = rows[rows[:, 0] > threshold]
-        boxes_xyxy, class_ids = ground_truth_xyxy(dataset.index, image)
+        boxes_xyxy, class_ids = dataset.index.objects(image)
         hits = int(find_hits(rows[:, 2:], rows[:, 1], boxes_xyxy, class_ids).sum())
         labels = [f"{names[int(class_id)]} {score:.2f}" for score, class_id in rows[:, :2]]
         true_labels = [names[class_id] for class_id in class_ids]

@@ -24,6 +24,9 @@ _UNBALANCED = 10  # times as many pictures of the most frequent class as of the 
 _MOST_BACKGROUND = 0.5
 _MANY_GROUPS = 30
 _GROUPS = 10
+_TINY_SIDE = 8.0  # pixels of the input: a cell of the finest feature level
+_MANY_TINY = 0.25
+_MUCH_LARGER = 4.0  # times as many pixels as the input
 
 
 def propose(
@@ -44,6 +47,7 @@ def propose(
         *([] if dataset.repeats is not None else propose_sampling(index)),
         *propose_denoising(index, config),
         *propose_image_size(index, image_size_hw),
+        *propose_tiles(index, image_size_hw),
     ]
 
 
@@ -135,4 +139,21 @@ def propose_image_size(index: "DetectionIndex", image_size_hw: tuple[int, int]) 
         yield (
             f"pictures are {height:.0f} x {width:.0f} px (median): --image_size {size_hw[0]} {size_hw[1]} keeps their "
             "shape at the same cost"
+        )
+
+
+def propose_tiles(index: "DetectionIndex", image_size_hw: tuple[int, int]) -> Iterator[str]:
+    """Tiles where pictures are much larger than the input, and many of their objects tiny once resized to it."""
+    input_area = image_size_hw[0] * image_size_hw[1]
+    areas = index.sizes_hw.astype(np.float64).prod(axis=1)
+    if not len(areas) or np.median(areas) < _MUCH_LARGER * input_area:
+        return
+    scales = np.sqrt(input_area / np.maximum(areas, 1))
+    sides = np.sqrt(index.boxes_xywh[:, 2:].clip(0).prod(axis=1)) * np.repeat(scales, np.diff(index.first))
+    tiny = sides[~index.is_crowd] < _TINY_SIDE
+    if len(tiny) and tiny.mean() > _MANY_TINY:
+        height, width = image_size_hw
+        yield (
+            f"{tiny.mean():.0%} of the objects are smaller than {_TINY_SIDE:g} px once pictures are resized to "
+            f"{height} x {width} px: --tile_size {height} {width} cuts them into tiles instead"
         )

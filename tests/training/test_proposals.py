@@ -17,6 +17,7 @@ from hf_detr.training.proposals import (
     propose_length,
     propose_queries,
     propose_sampling,
+    propose_tiles,
 )
 from tests.data.test_sampling import UNBALANCED, index_of
 
@@ -108,6 +109,15 @@ def test_few_objects_and_many_denoising_queries():
     assert "'{\"num_denoising\": 20}' makes it 10 times, by 40 queries" in line
     assert list(propose_denoising(ORDINARY, CONFIG)) == []
     assert list(propose_denoising(index_of([[]]), CONFIG)) == []
+
+
+def test_large_pictures_of_small_objects():
+    # objects of 5 x 5 px in pictures of 2000 x 3000 px: 1.3 px at the input's size
+    aerial = dataclasses.replace(ORDINARY, sizes_hw=np.tile([[2000, 3000]], (220, 1)).astype(np.int32))
+    (line,) = propose_tiles(aerial, (640, 640))
+    assert line.startswith("100% of the objects are smaller than 8 px") and "--tile_size 640 640" in line
+    large = dataclasses.replace(aerial, boxes_xywh=aerial.boxes_xywh * [1, 1, 40, 40])
+    assert list(propose_tiles(large, (640, 640))) == list(propose_tiles(ORDINARY, (64, 64))) == []
 
 
 def test_the_shape_of_the_pictures():

@@ -10,7 +10,7 @@ from transformers import pipeline
 
 from hf_detr.cli.train_setup import build_collator, load_train_set, training_arguments
 from hf_detr.data.splits import find_splits
-from hf_detr.evaluation.coco import CocoEvaluator, ground_truth_xyxy
+from hf_detr.evaluation.coco import CocoEvaluator
 from hf_detr.evaluation.loop import evaluate_detector
 from hf_detr.evaluation.pictures import find_hits
 from hf_detr.inference.detector import Detector
@@ -60,7 +60,7 @@ def test_a_rectangle_is_learnt_saved_and_used(tmp_path, name, image_size_hw, ste
     assert metrics["AP"] == pytest.approx(trainer.last_evaluation["AP"], abs=1e-6)
 
     found = detector(Image.fromarray(dataset[0]["image"]), threshold=0.3)
-    true_boxes_xyxy, true_class_ids = ground_truth_xyxy(dataset.index, 0)
+    true_boxes_xyxy, true_class_ids = dataset.index.objects(0)
     assert find_hits(found.boxes_xyxy, found.class_ids, true_boxes_xyxy, true_class_ids).sum() == len(true_boxes_xyxy)
     if name == "d_fine":  # saved as a stock type, which Transformers loads without us
         results = pipeline("object-detection", model=str(tmp_path / "run"), device="cpu")(
