@@ -29,6 +29,7 @@ _MODULE_OF = {
     "load_detector": "hf_detr.models.loading",
     "load_for_finetuning": "hf_detr.models.loading",
     "load_from_scratch": "hf_detr.models.loading",
+    "load_hf_dataset": "hf_detr.data.hub_datasets",
     "load_recipe": "hf_detr.recipes",
     "multi_scale_sizes": "hf_detr.data.collate",
 }

@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hf_detr.cli.flags import parse_image_size, require_positive
+from hf_detr.cli.flags import add_hub_options, hub_options, parse_image_size, require_positive
 from hf_detr.errors import DatasetError
 
 if TYPE_CHECKING:
+    from hf_detr.data.hub_sources import HubOptions
     from hf_detr.data.splits import Split
 
 _DESCRIPTION = """\
@@ -53,9 +54,12 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("data", metavar="DIR", nargs="?", type=Path, help="folder with the data set")
+    parser.add_argument(
+        "data", metavar="DIR", nargs="?", type=Path, help="folder with the data set, or USER/NAME on the Hub"
+    )
     parser.add_argument("--images", metavar="DIR", type=Path, help="pictures, if no layout fits; with --annotations")
     parser.add_argument("--annotations", metavar="FILE", type=Path, help="COCO file of --images")
+    add_hub_options(parser.add_argument_group("Hugging Face data sets"))
     parser.add_argument("--fast", action="store_true", help="do not open the pictures")
     parser.add_argument(
         "--num_queries",
@@ -89,7 +93,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     image_size_hw = parse_image_size(parser, args.image_size)
     require_positive(parser, num_queries=args.num_queries, image_size=min(args.image_size))
-    splits = _splits(args.data, args.images, args.annotations)
+    splits = _splits(args.data, args.images, args.annotations, hub_options(args))
 
     from hf_detr.data.checks import check_dataset
 
@@ -113,7 +117,9 @@ def main(argv: list[str] | None = None) -> int:
     return report.strict_exit_code if args.strict else report.exit_code
 
 
-def _splits(data: Path | None, images: Path | None, annotations: Path | None) -> Mapping[str, "Split"]:
+def _splits(
+    data: Path | None, images: Path | None, annotations: Path | None, hub: "HubOptions"
+) -> Mapping[str, "Split"]:
     """The splits that the flags name.
 
     Raises:
@@ -125,7 +131,7 @@ def _splits(data: Path | None, images: Path | None, annotations: Path | None) ->
         raise DatasetError("--images and --annotations go together; one of them is missing.")
     if (data is None) == (images is None):
         raise DatasetError("Check what? Give either DIR, or --images DIR and --annotations FILE.")
-    return find_splits(data) if data else {"train": Split("train", images, annotations)}
+    return find_splits(data, hub) if data else {"train": Split("train", images, annotations)}
 
 
 def _save_sample(splits: Mapping[str, "Split"], count: int, output_dir: Path) -> Path | None:

@@ -4,7 +4,7 @@ import argparse
 import math
 from pathlib import Path
 
-from hf_detr.cli.flags import require_positive
+from hf_detr.cli.flags import HUB_SETTINGS, require_positive
 from hf_detr.cli.train_command import overrides_from_flags
 from hf_detr.cli.train_help import GROUPS, own_training_entries
 from hf_detr.errors import DatasetError
@@ -19,7 +19,7 @@ Draw pictures of an epoch with their boxes, exactly as `hf-detr train` would giv
 """
 
 # Settings that decide what pictures look like, beside those of the group Augmentation.
-_SETTINGS = ("image_size", "num_train_epochs", "flat_epochs")
+_SETTINGS = (*HUB_SETTINGS, "image_size", "num_train_epochs", "flat_epochs")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -29,7 +29,7 @@ def build_parser() -> argparse.ArgumentParser:
         description=_DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("data", metavar="DIR", help="folder with the data set")
+    parser.add_argument("data", metavar="DIR", help="folder with the data set, or USER/NAME on the Hub")
     parser.add_argument("recipe", metavar="RECIPE", help="a name from `hf-detr recipe list`, or a YAML file")
     parser.add_argument("--epoch", type=int, metavar="N", help="counted from 0; default: the first augmented one")
     parser.add_argument("--count", type=int, default=12, metavar="N", help="pictures to draw; default: 12")

@@ -6,10 +6,18 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hf_detr.cli.flags import add_model_options, parse_image_size, require_positive
+from hf_detr.cli.flags import (
+    add_hub_options,
+    add_model_options,
+    add_tile_options,
+    hub_options,
+    parse_image_size,
+    require_positive,
+)
 from hf_detr.errors import DatasetError
 
 if TYPE_CHECKING:
+    from hf_detr.data.hub_sources import HubOptions
     from hf_detr.data.splits import Split
 
 _DESCRIPTION = """\
@@ -17,6 +25,7 @@ Evaluate a detector as COCO does: average precision and recall, overall and for 
 
   hf-detr evaluate runs/first --data my_data                   # the validation split
   hf-detr evaluate runs/first --data my_data --split test --output_dir results/first
+  hf-detr evaluate runs/aerial --data my_aerial --tile 640      # large pictures, tile by tile
   hf-detr evaluate ustc-community/dfine-small-coco --images val2017 --annotations val.json
 
 Three files are written: metrics.json with all numbers, predictions.json with all detections as
@@ -31,10 +40,11 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("model", help="folder that `hf-detr train` wrote, or a Hub id")
     data = parser.add_argument_group("data")
-    data.add_argument("--data", metavar="DIR", help="data set in one of the usual COCO layouts")
+    data.add_argument("--data", metavar="DIR", help="data set in one of the usual layouts, or USER/NAME on the Hub")
     data.add_argument("--split", choices=["valid", "test", "train"], default="valid", help="default: valid")
     data.add_argument("--images", metavar="DIR", help="pictures, where --data does not fit; with --annotations")
     data.add_argument("--annotations", metavar="FILE", help="COCO file of --images")
+    add_hub_options(data)
     results = parser.add_argument_group("results")
     results.add_argument(
         "--output_dir",
@@ -68,7 +78,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="classes that model and data call differently, such as motorbike:motorcycle",
     )
     scoring.add_argument("--ignore_extra_classes", action="store_true", help="leave out what only the model knows")
-    add_model_options(parser)
+    add_tile_options(add_model_options(parser))
     parser.add_argument(
         "--num_workers", type=int, metavar="N", help="processes that read pictures; default: by device"
     )
@@ -85,7 +95,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     require_positive(parser, batch_size=args.batch_size, max_detections=args.max_detections)
     image_size_hw = parse_image_size(parser, args.image_size)
-    split = find_split(args.data, args.split, args.images, args.annotations)
+    split = find_split(args.data, args.split, args.images, args.annotations, hub_options(args))
 
     from hf_detr.data.dataset import DetectionDataset
     from hf_detr.data.splits import load_index
@@ -106,7 +116,12 @@ def main(argv: list[str] | None = None) -> int:
     if not args.overwrite:
         require_free_folder(output_dir, evaluated_pair(args.model, dataset))
     detector = Detector.from_pretrained(
-        args.model, device=args.device, image_size_hw=image_size_hw, revision=args.revision
+        args.model,
+        device=args.device,
+        image_size_hw=image_size_hw,
+        revision=args.revision,
+        tile=args.tile,
+        tile_overlap=args.tile_overlap,
     )
     class_of = match_model_classes(
         detector.id2label, dataset.index, class_map=args.class_map, ignore_extra=args.ignore_extra_classes
@@ -141,7 +156,9 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def find_split(data: str | None, split: str, images: str | None, annotations: str | None) -> "Split":
+def find_split(
+    data: str | None, split: str, images: str | None, annotations: str | None, hub: "HubOptions | None" = None
+) -> "Split":
     """The split that the flags name.
 
     Raises:
@@ -155,7 +172,7 @@ def find_split(data: str | None, split: str, images: str | None, annotations: st
         raise DatasetError("Evaluate on what? Give either --data DIR, or --images DIR and --annotations FILE.")
     if images is not None:
         return Split(Path(annotations).stem, Path(images), Path(annotations))
-    splits = find_splits(data)
+    splits = find_splits(data, hub)
     if split not in splits:
         raise DatasetError(f"{data} has no {split} split. It has: {', '.join(splits)}. Choose one with --split.")
     return splits[split]

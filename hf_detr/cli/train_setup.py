@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hf_detr.cli.flags import hub_options
 from hf_detr.errors import DatasetError, RecipeError, TrainingError
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from hf_detr.data.memory import PictureCache
     from hf_detr.data.policy import Policy
     from hf_detr.data.splits import Split
+    from hf_detr.data.tiles import Tiles
     from hf_detr.recipes import Recipe
     from hf_detr.training.arguments import DetrTrainingArguments
 
@@ -51,7 +53,7 @@ def find_splits(recipe: "Recipe") -> "dict[str, Split]":
     from hf_detr.data import splits as data_splits
 
     data = recipe.data
-    splits = data_splits.find_splits(data.data) if data.data else {}
+    splits = data_splits.find_splits(data.data, hub_options(data)) if data.data else {}
     for name, images, annotations in (
         ("train", data.train_images, data.train_annotations),
         ("valid", data.valid_images, data.valid_annotations),
@@ -101,6 +103,7 @@ def load_datasets(splits: "dict[str, Split]", recipe: "Recipe", args: "DetrTrain
 
     from hf_detr.data.dataset import DetectionDataset
     from hf_detr.data.splits import load_index
+    from hf_detr.data.tiles import TiledDataset
 
     train_set = load_train_set(splits["train"], recipe, args)
     train_index = train_set.index
@@ -111,7 +114,8 @@ def load_datasets(splits: "dict[str, Split]", recipe: "Recipe", args: "DetrTrain
             f"Use --per_device_train_batch_size {max(1, train_set.epoch_length // args.world_size)} or less."
         )
     if recipe.data.cache_images == "ram":
-        train_set.cache = shared_cache(train_index, recipe, args)
+        source = train_set.pictures if isinstance(train_set, TiledDataset) else train_set
+        source.cache = shared_cache(source.index, recipe, args)
     if "valid" not in splits:
         logger.warning("No validation split: nothing is evaluated, and the last weights are kept, not the best.")
         args.eval_strategy, args.load_best_model_at_end = IntervalStrategy.NO, False
@@ -119,6 +123,9 @@ def load_datasets(splits: "dict[str, Split]", recipe: "Recipe", args: "DetrTrain
             args.save_strategy = SaveStrategy.EPOCH
         return train_set, None
     valid_index = load_index(splits["valid"], train_index.class_names)
+    tiles = cut_into_tiles(valid_index, recipe)
+    if tiles is not None:
+        return train_set, TiledDataset(tiles, on_unreadable=recipe.data.on_unreadable)
     return train_set, DetectionDataset(valid_index, on_unreadable=recipe.data.on_unreadable)
 
 
@@ -131,19 +138,27 @@ def load_train_set(split: "Split", recipe: "Recipe", args: "DetrTrainingArgument
     from hf_detr.data.dataset import DetectionDataset
     from hf_detr.data.sampling import epoch_length, plan_repeats
     from hf_detr.data.splits import load_index
+    from hf_detr.data.tiles import TiledDataset
 
-    index = load_index(split)
+    pictures = load_index(split)
+    tiles = cut_into_tiles(pictures, recipe)
+    index = pictures if tiles is None else tiles.index
     repeats = plan_repeats(
         index,
         repeat_factor_threshold=recipe.data.repeat_factor_threshold,
         background_share=recipe.data.background_share,
     )
+    options = {
+        "transform": build_transform(recipe, args, epoch_length(repeats, len(index))),
+        "seed": args.seed,
+        "on_unreadable": recipe.data.on_unreadable,
+        "repeats": repeats,
+    }
+    if tiles is not None:
+        return TiledDataset(tiles, **options)
     return DetectionDataset(
         index,
-        transform=build_transform(recipe, args, epoch_length(repeats, len(index))),
-        seed=args.seed,
-        on_unreadable=recipe.data.on_unreadable,
-        repeats=repeats,
+        **options,
         decode_side=recipe.data.decode_side,
     )
 
@@ -166,6 +181,24 @@ def shared_cache(index: "DetectionIndex", recipe: "Recipe", args: "DetrTrainingA
         return cache
     addresses = dict(gather_object([(socket.gethostname(), cache.address)] if is_first else []))
     return open_cache(addresses[socket.gethostname()]) if cache is None else cache
+
+
+def cut_into_tiles(index: "DetectionIndex", recipe: "Recipe") -> "Tiles | None":
+    """The tiles of a split as the recipe asks for them, None for whole pictures.
+
+    Raises:
+        RecipeError: settings that no tile can have.
+    """
+    from hf_detr.data.tiles import tile_index
+    from hf_detr.tiles import Tiling
+
+    data = recipe.data
+    tiling = Tiling.of(data.tile_size, data.tile_overlap)
+    if tiling is None:
+        return None
+    if data.decode_side is not None:
+        raise RecipeError("decode_side reads pictures reduced, and tiles are cut from whole ones: leave one of them.")
+    return tile_index(index, tiling, min_visible=data.tile_min_visible)
 
 
 def stop_epoch(args: "DetrTrainingArguments", num_images: int) -> float | None:

@@ -9,7 +9,26 @@ class DataArguments:
 
     data: str | None = field(
         default=None,
-        metadata={"help": "Folder with the data set, in one of the usual COCO layouts."},
+        metadata={"help": "Folder with the data set, in one of the usual layouts, or USER/NAME on the Hub."},
+    )
+    data_config: str | None = field(
+        default=None, metadata={"help": "Configuration of a Hugging Face data set that has several."}
+    )
+    data_revision: str | None = field(
+        default=None, metadata={"help": "Branch, tag or commit of a data set on the Hub."}
+    )
+    train_split: str | None = field(
+        default=None,
+        metadata={"help": "Split of a Hugging Face data set to train on, or a part such as 'train[:90%]'."},
+    )
+    valid_split: str | None = field(default=None, metadata={"help": "Likewise, to evaluate on."})
+    box_format: str | None = field(
+        default=None,
+        metadata={
+            "help": "How boxes of a Hugging Face data set are written; `_norm` is in fractions of the picture. "
+            "Default: found out from the boxes.",
+            "choices": ["xywh", "xyxy", "cxcywh", "xywh_norm", "xyxy_norm", "cxcywh_norm"],
+        },
     )
     train_images: str | None = field(default=None, metadata={"help": "Training pictures, if --data does not fit."})
     train_annotations: str | None = field(default=None, metadata={"help": "COCO file of --train_images."})
@@ -18,6 +37,18 @@ class DataArguments:
     image_size: list[int] = field(
         default_factory=lambda: [640],
         metadata={"help": "Input size in pixels: one number for a square, or height and width. Multiples of 32."},
+    )
+    tile_size: list[int] | None = field(
+        default=None,
+        metadata={
+            "help": "Train and evaluate on tiles of the pictures: one number of pixels for a square, or height and "
+            "width; each is resized to image_size. Default: on whole pictures."
+        },
+    )
+    tile_overlap: float = field(default=0.2, metadata={"help": "Share of a tile that its neighbour repeats."})
+    tile_min_visible: float = field(
+        default=0.3,
+        metadata={"help": "An object is learnt from tiles that show at least this share of its area."},
     )
     repeat_factor_threshold: float | None = field(
         default=None,

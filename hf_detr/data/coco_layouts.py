@@ -10,7 +10,8 @@ from hf_detr.errors import DatasetError
 
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 
-_SPLIT_OF = {
+# What people call the splits -> what we call them.
+SPLIT_WORDS = {
     "train": "train",
     "training": "train",
     "val": "valid",
@@ -19,7 +20,7 @@ _SPLIT_OF = {
     "test": "test",
     "testing": "test",
 }
-_WORD = "(?P<stem>(?P<word>" + "|".join(sorted(_SPLIT_OF, key=len, reverse=True)) + r")(?:\d{4})?)"
+_WORD = "(?P<stem>(?P<word>" + "|".join(sorted(SPLIT_WORDS, key=len, reverse=True)) + r")(?:\d{4})?)"
 
 # Annotation file, below the data folder -> the folders its pictures may be in, most particular first.
 # {stem} is the split with its year ("val2017"), {word} the split alone ("val").
@@ -59,7 +60,7 @@ def find_coco_splits(data_dir: str | Path) -> dict[str, Split]:
             match = pattern.fullmatch(path.relative_to(data_dir).as_posix())
             if match:
                 candidates = [data_dir / folder.format(**match.groupdict()) for folder in folders]
-                matches.setdefault(_SPLIT_OF[match["word"]], []).append((path, candidates))
+                matches.setdefault(SPLIT_WORDS[match["word"]], []).append((path, candidates))
     if not matches:
         raise DatasetError(_nothing_recognised(data_dir))
     splits = {}

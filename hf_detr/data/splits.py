@@ -6,6 +6,7 @@ from pathlib import Path
 from hf_detr.data.coco_layouts import find_coco_splits
 from hf_detr.data.coco_table import read_coco_table
 from hf_detr.data.findings import render_findings
+from hf_detr.data.hub_sources import ROWS, HubOptions, find_hub_splits, is_hub_data
 from hf_detr.data.index import DetectionIndex
 from hf_detr.data.record_checks import structural_findings
 from hf_detr.data.table import AnnotationTable, Split
@@ -15,13 +16,19 @@ from hf_detr.errors import DatasetError
 __all__ = ["Split", "find_splits", "load_index", "read_table"]
 
 
-def find_splits(data: str | Path) -> dict[str, Split]:
+def find_splits(data: str | Path, hub: HubOptions | None = None) -> dict[str, Split]:
     """The splits of a data set, keyed ``"train"``, ``"valid"`` and ``"test"``, as far as they are there.
+
+    Args:
+        data: a folder, or the name of a data set on the Hugging Face Hub.
+        hub: how to read it, if it is a Hugging Face data set.
 
     Raises:
         DatasetError: no such folder, nothing recognised in it (says what was looked for and what is there), two
             annotation files for one split, or annotations without a folder of pictures.
     """
+    if is_hub_data(data):
+        return find_hub_splits(data, hub or HubOptions())
     return find_coco_splits(data)
 
 
@@ -31,6 +38,8 @@ def read_table(split: Split) -> AnnotationTable:
     Raises:
         DatasetError: no such folder of pictures, or annotations that cannot be read at all.
     """
+    if split.format == ROWS:
+        return split.tables.table(split)
     if not split.images_dir.is_dir():
         raise DatasetError(f"{split.images_dir}: no such folder of pictures (for {split.annotations_path}).")
     return read_coco_table(split)

@@ -1,7 +1,7 @@
 """Run the Python of pages, each in a folder and namespace of its own: `run_pages.py RESULTS.json FOLDER PAGE...`.
 
-What the pages speak of lies in the folder: data sets, pictures, a trained model, and a small model in a local folder
-named like an id on the Hub.
+What the pages speak of lies in the folder: data sets, pictures, a trained model, and a small model and a data set in
+local folders named like ids on the Hub.
 """
 
 import json
@@ -17,6 +17,7 @@ from hf_detr.models.conversion.convert import to_original
 from hf_detr.models.labels import default_labels
 from hf_detr.models.loading import load_from_scratch
 from tests.docs.pages import blocks_of, name_of
+from tests.hub_data import write_imagefolder
 from tests.synthetic import annotation_file, make_coco
 from tests.tiny import save_tiny_detector
 
@@ -33,6 +34,8 @@ def furnish(folder: Path) -> None:
     make_coco(folder / "data")
     for split in ("train", "valid"):
         annotation_file(folder / "data", split).rename(folder / "data" / f"{split}.json")
+    for split in ("train", "valid"):
+        write_imagefolder(make_coco(folder / "USER" / "NAME", splits=(split,)), split)
     for model in ("runs/first", "ustc-community/dfine-small-coco"):
         save_tiny_detector(folder / model)
     official, _ = load_from_scratch("d_fine", "s", id2label=default_labels(80))
