@@ -9,7 +9,7 @@ from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hf_detr.cli.flags import add_model_options, parse_image_size, require_positive
+from hf_detr.cli.flags import add_model_options, add_tile_options, parse_image_size, require_positive
 from hf_detr.errors import DatasetError, HfDetrError
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ Find objects in pictures.
   hf-detr predict runs/first photo.jpg --output_dir found
   hf-detr predict runs/first photos more_photos/*.png --output_dir found --threshold 0.3
   hf-detr predict ustc-community/dfine-small-coco photos --output_dir found --no_pictures
+  hf-detr predict runs/aerial field.tif --output_dir found --tile 640 --tile_overlap 0.2
 
 Folders are searched with all folders below them. Written are the pictures with boxes drawn in,
 and detections.json: a list in the COCO results format, one entry per object, with file and class
@@ -44,7 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--threshold", type=float, default=0.5, help="least confidence of a detection; default: 0.5")
     parser.add_argument("--no_pictures", action="store_true", help="write detections.json only")
     parser.add_argument("--overwrite", action="store_true", help="replace earlier results in --output_dir")
-    add_model_options(parser)
+    add_tile_options(add_model_options(parser))
     return parser
 
 
@@ -67,7 +68,12 @@ def main(argv: list[str] | None = None) -> int:
     from hf_detr.inference.detector import Detector
 
     detector = Detector.from_pretrained(
-        args.model, device=args.device, image_size_hw=image_size_hw, revision=args.revision
+        args.model,
+        device=args.device,
+        image_size_hw=image_size_hw,
+        revision=args.revision,
+        tile=args.tile,
+        tile_overlap=args.tile_overlap,
     )
     unreadable: list[UnreadableImageError] = []
     counts = predict_to_folder(

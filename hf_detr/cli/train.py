@@ -134,26 +134,34 @@ def finish(recipe: "Recipe", trainer: Any, hub: dict[str, Any]) -> None:
     from hf_detr.hub.card import write_model_card, write_run_facts
     from hf_detr.hub.publish import push_folder
     from hf_detr.inference.detector import Detector
+    from hf_detr.tiles import Tiling
     from hf_detr.training.facts import run_facts
 
     args, run = trainer.args, Path(trainer.args.output_dir)
     if trainer.unreadable:
         listed = "".join(f"\n  {path}: {reason}" for path, reason in trainer.unreadable.items())
         logger.warning("%d pictures could not be read and were skipped:%s", len(trainer.unreadable), listed)
+    tiling = Tiling.of(recipe.data.tile_size, recipe.data.tile_overlap)
     if trainer.eval_dataset is not None:
+        detector = Detector.from_pretrained(run, device=args.device)
+        detector.tiling = tiling
+        valid_set = trainer.eval_dataset if tiling is None else trainer.eval_dataset.pictures
         metrics = evaluate_to_folder(
-            Detector.from_pretrained(run, device=args.device),
-            trainer.eval_dataset,
+            detector,
+            valid_set,
             run,
             model_name=str(run),
             batch_size=args.per_device_eval_batch_size,
             max_detections=args.max_detections,
             backend=args.eval_backend,
         )
-        print(f"\n{run} on {trainer.eval_dataset.index.annotations_path} (valid)\n\n{render_metrics(metrics)}\n")
+        print(f"\n{run} on {valid_set.index.annotations_path} (valid)\n\n{render_metrics(metrics)}\n")
     dataset = Path(recipe.data.data).resolve().name if recipe.data.data else ""
     write_run_facts(run, run_facts(trainer, dataset))
     write_model_card(run, hub["hub_model_id"] if hub["push_to_hub"] else None)
-    print(f"The detector is in {run}. To see it at work:\n  hf-detr predict {run} PICTURES --output_dir seen")
+    cut = (
+        "" if tiling is None else f" --tile {tiling.size_hw[0]} {tiling.size_hw[1]} --tile_overlap {tiling.overlap:g}"
+    )
+    print(f"The detector is in {run}. To see it at work:\n  hf-detr predict {run} PICTURES --output_dir seen{cut}")
     if hub["push_to_hub"]:
         print(f"Published: {push_folder(run, hub['hub_model_id'], token=hub['hub_token'])}")

@@ -28,7 +28,8 @@ def describe_run(recipe: "Recipe", trainer: Any, checkpoint: Path | None) -> str
     parameters = sum(p.numel() for p in trainer.model.parameters())
     trained = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
     start = str(checkpoint or recipe.model.model_name_or_path or "random weights")
-    valid = f"; valid {len(trainer.eval_dataset):,} pictures" if trainer.eval_dataset is not None else ""
+    kind = "tiles" if recipe.data.tile_size else "pictures"
+    valid = f"; valid {len(trainer.eval_dataset):,} {kind}" if trainer.eval_dataset is not None else ""
     height, width = image_size_hw(recipe)
     precision = "bfloat16" if args.bf16 else "float16" if args.fp16 else "float32"
     rate = f"lr {rates.learning_rate:.1e} (backbone {rates.learning_rate * args.backbone_lr_ratio:.1e})"
@@ -40,8 +41,9 @@ def describe_run(recipe: "Recipe", trainer: Any, checkpoint: Path | None) -> str
     }[args.lr_schedule]
     curves = f" (curves: tensorboard --logdir {args.output_dir})" if "tensorboard" in args.report_to else ""
     rows = [
-        ("data", f"train {len(index):,} pictures, {index.objects_per_image.sum():,} objects, "
+        ("data", f"train {len(index):,} {kind}, {index.objects_per_image.sum():,} objects, "
                  f"{len(index.class_names)} classes{valid}"),
+        *describe_tiles(recipe, trainer.train_dataset),
         *describe_sampling(recipe, trainer.train_dataset),
         ("model", f"{config.model_type}, {parameters / 1e6:.1f} M parameters ({trained / parameters:.0%} trained), "
                   f"{config.num_queries} queries, from {start}"),
@@ -59,6 +61,18 @@ def describe_run(recipe: "Recipe", trainer: Any, checkpoint: Path | None) -> str
         *(("propose", proposal) for proposal in propose(trainer.train_dataset, args, config, (height, width))),
     ]  # fmt: skip
     return "\n".join([f"hf_detr {__version__} · {recipe.name}", *(f"  {name:<8} {text}" for name, text in rows), ""])
+
+
+def describe_tiles(recipe: "Recipe", dataset: Any) -> list[tuple[str, str]]:
+    """A row that says how pictures are cut into tiles; none where they are not."""
+    if recipe.data.tile_size is None:
+        return []
+    height, width = dataset.index.sizes_hw[0]
+    pictures, empty = len(dataset.pictures), (dataset.index.objects_per_image == 0).mean()
+    return [
+        ("tiles", f"{len(dataset):,} of {pictures:,} pictures, {height} x {width} px, overlap "
+                  f"{recipe.data.tile_overlap:g}; {empty:.0%} without objects")
+    ]  # fmt: skip
 
 
 def describe_sampling(recipe: "Recipe", dataset: Any) -> list[tuple[str, str]]:

@@ -23,6 +23,7 @@ from transformers.trainer_utils import rotate_checkpoints
 from hf_detr.data.sampling import EpochSampler
 from hf_detr.errors import CheckpointError, TrainingError
 from hf_detr.evaluation.coco import CocoEvaluator
+from hf_detr.evaluation.tiled import TiledEvaluator, evaluator_for
 from hf_detr.losses.attach import attach_criterion
 from hf_detr.models.decoding import EVALUATED_DETECTIONS, decode_detections, prepare_pixels
 from hf_detr.models.denoising import use_paper_denoising
@@ -81,7 +82,8 @@ class DetrTrainer(HubTrainer):
             freeze_backbone(model)
         if args.sync_batchnorm and args.world_size > 1 and args.device.type == "cuda":
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
-        self.evaluator: CocoEvaluator | None = None
+        self.evaluator: CocoEvaluator | TiledEvaluator | None = None
+        self._evaluated: Any = None
         self.last_evaluation: dict[str, Any] | None = None
         self.unreadable: dict[str, str] = {}
         self._loss_sums: dict[str, Tensor] = {}
@@ -216,8 +218,8 @@ class DetrTrainer(HubTrainer):
         if self.state.global_step >= self.state.max_steps:
             self.control.should_training_stop = True
             return
-        # The loaders of accelerate forget to tell the data set, or the sampler, of several processes or of a run
-        # resumed in the middle of an epoch: it would be augmented as the first one.
+        # Not left to accelerate, whose loaders tell either the data set or the sampler: with a sampler that counts
+        # epochs, several processes, and runs resumed within an epoch, augment as in the first one.
         self.train_dataset.set_epoch(kwargs["epoch"])
         super()._run_epoch(*args, **kwargs)
 
@@ -243,11 +245,12 @@ class DetrTrainer(HubTrainer):
     # Evaluation, of the averaged weights
 
     def evaluation_loop(self, dataloader, *args, **kwargs):
-        index = dataloader.dataset.index
-        if self.evaluator is None or self.evaluator.index is not index:
-            self.evaluator = CocoEvaluator(
-                index, max_detections=self.args.max_detections, backend=self.args.eval_backend
+        dataset = dataloader.dataset
+        if self.evaluator is None or self._evaluated is not dataset:
+            self.evaluator = evaluator_for(
+                dataset, max_detections=self.args.max_detections, backend=self.args.eval_backend
             )
+            self._evaluated = dataset
         self.evaluator.reset()
         with self.ema.applied() if self.ema is not None else nullcontext():
             return super().evaluation_loop(dataloader, *args, **kwargs)
