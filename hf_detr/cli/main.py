@@ -12,6 +12,7 @@ from hf_detr.errors import HfDetrError, did_you_mean
 GROUPS = {
     "Your data": {
         "check": ("hf_detr.cli.check", "what is wrong with a data set, before an hour of training on it"),
+        "data convert": ("hf_detr.cli.data_convert", "data sets to another format, other splits, classes and sizes"),
         "data preview": (
             "hf_detr.cli.data_preview",
             "what a model will be trained on: pictures of an epoch, augmented",

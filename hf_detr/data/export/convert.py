@@ -1,0 +1,299 @@
+"""From any format to any other, with other splits, classes and sizes: what `hf-detr data convert` does."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from hf_detr.data.aside import written_aside
+from hf_detr.data.export.classes import ClassEdits, edit_classes, new_names, without_emptied
+from hf_detr.data.export.duplicates import picture_groups
+from hf_detr.data.export.formats import FORMATS, TargetFormat, losses
+from hf_detr.data.export.gather import concatenate, rename_pictures, take_images, unite_classes
+from hf_detr.data.export.names import name_pictures
+from hf_detr.data.export.partition import stratified_partition
+from hf_detr.data.export.pictures import (
+    PictureWriter,
+    missing_pictures,
+    rewritable_name,
+    scaled,
+    turn_upright,
+    unreadable_pictures,
+)
+from hf_detr.data.export.target import require_free, write_manifest
+from hf_detr.data.findings import counted, render_findings
+from hf_detr.data.index import DetectionIndex
+from hf_detr.data.record_checks import structural_findings
+from hf_detr.data.splits import Split, read_table
+from hf_detr.data.table_index import index_of_table
+from hf_detr.errors import DatasetError
+
+Splits = dict[str, DetectionIndex]
+
+SPLIT_NAMES = ("train", "valid", "test")
+_NEW_CATEGORY_IDS = "Category ids are new, 1 to K in the order of the classes."
+
+
+@dataclass(frozen=True)
+class NewSplits:
+    """How pictures are shared out anew, whatever splits they came in.
+
+    Attributes:
+        shares: of the pictures, for train, valid and test (or the first two); they add up to 1.
+        group_by: finds in file names what makes pictures stay together, see `picture_groups`.
+        near_duplicates: whether near-identical pictures stay together.
+        seed: of the order among equals.
+    """
+
+    shares: tuple[float, ...]
+    group_by: re.Pattern[str] | None = None
+    near_duplicates: bool = True
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What has been written.
+
+    Attributes:
+        target: the folder.
+        format: the name of its format.
+        num_pictures, num_objects: of each split; crowds are no objects.
+        class_names: the classes, in order.
+        notes: what was changed or could not be kept, a sentence each.
+    """
+
+    target: Path
+    format: str
+    num_pictures: dict[str, int]
+    num_objects: dict[str, int]
+    class_names: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    def render(self) -> str:
+        """A summary for a person."""
+        pictures, objects = sum(self.num_pictures.values()), sum(self.num_objects.values())
+        lines = [
+            f"{self.target}: {FORMATS[self.format].title}, {counted(pictures, 'picture')} with "
+            f"{counted(objects, 'object')} of {counted(len(self.class_names), 'class')}"
+        ]
+        lines += [
+            f"  {name:<6} {counted(number, 'picture')}, {counted(self.num_objects[name], 'object')}"
+            for name, number in self.num_pictures.items()
+        ]
+        return "\n".join([*lines, *(f"- {note}" for note in self.notes)])
+
+
+def convert_dataset(
+    sources: Sequence[Mapping[str, Split]],
+    target: str | Path,
+    *,
+    to: str,
+    classes: ClassEdits | None = None,
+    keep_emptied: bool = True,
+    split: NewSplits | None = None,
+    valid_size: int | None = None,
+    resize: Sequence[int] | None = None,
+    pictures: str = "copy",
+    on_unreadable: str = "raise",
+    overwrite: bool = False,
+) -> Conversion:
+    """Read data sets and write them as one. The target appears when it is complete.
+
+    Args:
+        sources: the splits of each data set, as `find_splits` gives them. Splits of the same name become one.
+        target: the folder to write, new or empty.
+        to: a key of FORMATS.
+        classes: what becomes of the classes; None leaves them as they are.
+        keep_emptied: whether pictures stay that have lost all their objects with the classes.
+        split: new splits; None keeps those of the sources.
+        valid_size: only the first so many pictures of the validation split stay in it, the others join train.
+        resize: see `scaled_hw`; None leaves pictures as they are.
+        pictures: see `PictureWriter`.
+        on_unreadable: ``"skip"`` or ``"raise"`` on a picture without a file, or one that cannot be read.
+        overwrite: whether an earlier conversion in ``target`` may be replaced.
+
+    Raises:
+        DatasetError: data that cannot be used, a target that is not free, or wishes that do not go together.
+    """
+    target, to_format, notes = Path(target), FORMATS[to], []
+    places = [place for source in sources for s in source.values() for place in (s.images_dir, s.annotations_path)]
+    require_free(target, overwrite=overwrite, sources=places)
+    writer = PictureWriter(pictures, rescale=resize is not None)
+    _refuse_contradictions(writer, to)
+    splits = _read(sources, notes)
+    if classes is not None:
+        splits = _with_edited_classes(splits, classes, keep_emptied, notes)
+    splits = _without_unreadable(splits, writer, on_unreadable, notes)
+    if valid_size is not None:
+        splits = _with_valid_of(splits, valid_size)
+    if split is not None:
+        splits = _split_anew(splits, split, notes)
+    splits = _with_free_names(splits, to_format, writer, notes)
+    splits = _with_usable_ids(splits, notes)
+    if resize is not None or to_format.upright or (to_format.sizes and _has_unknown_sizes(splits)):
+        splits = {name: turn_upright(index) for name, index in splits.items()}
+    if resize is not None:
+        splits = {name: scaled(index, resize) for name, index in splits.items()}
+    notes += losses(to_format, splits)
+    try:
+        with written_aside(target) as folder:
+            to_format.write(folder, splits, writer)
+            write_manifest(folder)
+    except OSError as error:
+        raise DatasetError(f"{target}: cannot be written: {error.strerror or error}") from error
+    return _summary(target, to, splits, notes)
+
+
+def _refuse_contradictions(writer: PictureWriter, to: str) -> None:
+    if writer.rescale and writer.mode != "copy":
+        raise DatasetError(f"--resize writes new pictures: it does not go with --pictures {writer.mode}.")
+    if to == "hub" and writer.mode != "copy":
+        raise DatasetError(f"--to hub writes pictures into its files: it does not go with --pictures {writer.mode}.")
+
+
+def _read(sources: Sequence[Mapping[str, Split]], notes: list[str]) -> Splits:
+    """All sources as one, splits of one name put together, all with the same classes."""
+    indices, outlines, shared_names = [], 0, set()
+    for split in (split for source in sources for split in source.values()):
+        table = read_table(split)
+        findings = structural_findings(table)
+        if findings:
+            raise DatasetError(f"{split.annotations_path} cannot be used:\n\n{render_findings(findings)}")
+        if table.records is not None:
+            outlines += sum(bool(row.get("segmentation")) for row in table.records.annotations)
+        names = table.category_names
+        shared_names |= {name for name in names if names.count(name) > 1}
+        indices.append(index_of_table(table))
+    if outlines:
+        notes.append(f"The outlines of {counted(outlines, 'object')} are left out: boxes alone are converted.")
+    if shared_names:
+        notes.append(f"Categories of the same name became one class: {', '.join(map(repr, sorted(shared_names)))}.")
+    united = unite_classes(indices)
+    if any(set(_ids(index).items()) - set(_ids(one).items()) for index, one in zip(indices, united, strict=True)):
+        notes.append(_NEW_CATEGORY_IDS)
+    indices = united
+    names = dict.fromkeys([*SPLIT_NAMES, *(index.name for index in indices)])
+    parts = {name: [index for index in indices if index.name == name] for name in names}
+    return {name: concatenate(part, name) if len(part) > 1 else part[0] for name, part in parts.items() if part}
+
+
+def _ids(index: DetectionIndex) -> dict[str, int | str]:
+    return dict(zip(index.class_names, index.category_ids, strict=True))
+
+
+def _with_edited_classes(splits: Splits, classes: ClassEdits, keep_emptied: bool, notes: list[str]) -> Splits:
+    class_names = next(iter(splits.values())).class_names
+    new_of = new_names(class_names, classes)
+    if all(old == new for old, new in new_of.items()):
+        return splits
+    edited = {name: edit_classes(index, new_of) for name, index in splits.items()}
+    gone = sum(len(splits[name].class_ids) - len(index.class_ids) for name, index in edited.items())
+    left = {name: without_emptied(splits[name], index) for name, index in edited.items()}
+    emptied = sum(len(edited[name]) - len(index) for name, index in left.items())
+    if gone:
+        dropped = sum(new is None for new in new_of.values())
+        fate = "stay as background" if keep_emptied else "are left out"
+        notes.append(
+            f"{counted(gone, 'annotation')} of {counted(dropped, 'class')} dropped; "
+            f"{counted(emptied, 'picture')} without any other {fate}."
+        )
+    return edited if keep_emptied else left
+
+
+def _without_unreadable(splits: Splits, writer: PictureWriter, on_unreadable: str, notes: list[str]) -> Splits:
+    if on_unreadable == "raise":
+        bad = {name: missing_pictures(index) for name, index in splits.items()}
+    else:
+        bad = {name: unreadable_pictures(index, decode=writer.rescale) for name, index in splits.items()}
+    count = sum(map(len, bad.values()))
+    if not count:
+        return splits
+    shown = [str(splits[name].file_names[image]) for name, images in bad.items() for image in images[:3]][:3]
+    listed = ", ".join(shown) + (" ..." if count > len(shown) else "")
+    if on_unreadable == "raise":
+        raise DatasetError(
+            f"The files of {counted(count, 'picture')} are not there: {listed}. `hf-detr check` lists them all; "
+            "--on_unreadable skip leaves these pictures out."
+        )
+    notes.append(f"{counted(count, 'picture')} left out with their objects, as they cannot be read: {listed}")
+    return {
+        name: take_images(index, np.setdiff1d(np.arange(len(index)), np.array(bad[name], dtype=np.int64)))
+        for name, index in splits.items()
+    }
+
+
+def _with_valid_of(splits: Splits, valid_size: int) -> Splits:
+    if "valid" not in splits or valid_size >= len(splits["valid"]):
+        there = len(splits["valid"]) if "valid" in splits else "no"
+        raise DatasetError(f"--valid_size {valid_size}: there are {there} validation pictures to take it from.")
+    order = np.arange(len(splits["valid"]))
+    moved = take_images(splits["valid"], order[valid_size:])
+    train = concatenate([splits["train"], moved], "train") if "train" in splits else replace(moved, name="train")
+    return splits | {"train": train, "valid": take_images(splits["valid"], order[:valid_size])}
+
+
+def _split_anew(splits: Splits, wish: NewSplits, notes: list[str]) -> Splits:
+    if len(splits) > 1:
+        notes.append(f"Split anew, put together before: {', '.join(splits)}.")
+    pool = concatenate(list(splits.values()), "all")
+    groups = picture_groups(pool, pattern=wish.group_by, near_duplicates=wish.near_duplicates)
+    sizes = np.bincount(groups)
+    if (sizes > 1).any():
+        notes.append(
+            f"{counted(int(sizes[sizes > 1].sum()), 'picture')} stay together in "
+            f"{counted(int((sizes > 1).sum()), 'group')}, the largest of {sizes.max():,}."
+        )
+    split_of = stratified_partition(pool, groups, wish.shares, seed=wish.seed)
+    return {
+        name: replace(take_images(pool, np.flatnonzero(split_of == number)), name=name)
+        for number, name in enumerate(SPLIT_NAMES[: len(wish.shares)])
+    }
+
+
+def _with_free_names(splits: Splits, to: TargetFormat, writer: PictureWriter, notes: list[str]) -> Splits:
+    if writer.rescale:
+        splits = {
+            name: rename_pictures(index, [rewritable_name(index.file_names[image]) for image in range(len(index))])
+            for name, index in splits.items()
+        }
+    named, changed = name_pictures(splits, flat=to.flat_names, by_stem=to.names_by_stem, shared=to.shared_names)
+    if changed:
+        notes.append(f"{counted(changed, 'picture')} have new names: others had them, or the format has no folders.")
+    return named
+
+
+def _with_usable_ids(splits: Splits, notes: list[str]) -> Splits:
+    """Image ids that are unique within each split, and category ids in the order of the classes."""
+    category_ids = next(iter(splits.values())).category_ids
+    numbers = [value for value in category_ids if not isinstance(value, str)]
+    if numbers and numbers != sorted(set(category_ids)):
+        category_ids = tuple(range(1, len(category_ids) + 1))
+        notes.append(_NEW_CATEGORY_IDS)
+    splits = {name: replace(index, category_ids=category_ids) for name, index in splits.items()}
+    ids = {name: [index.image_id(image) for image in range(len(index))] for name, index in splits.items()}
+    if all(len(set(own)) == len(own) for own in ids.values()):
+        return splits
+    notes.append("Image ids are new, numbers from 1: some came up twice in one split.")
+    ends = np.cumsum([len(index) for index in splits.values()])
+    return {
+        name: replace(index, image_ids=np.arange(end - len(index), end) + 1)
+        for (name, index), end in zip(splits.items(), ends, strict=True)
+    }
+
+
+def _has_unknown_sizes(splits: Splits) -> bool:
+    return any((index.sizes_hw == 0).any() for index in splits.values())
+
+
+def _summary(target: Path, to: str, splits: Splits, notes: list[str]) -> Conversion:
+    return Conversion(
+        target=target,
+        format=to,
+        num_pictures={name: len(index) for name, index in splits.items()},
+        num_objects={name: int((~index.is_crowd).sum()) for name, index in splits.items()},
+        class_names=next(iter(splits.values())).class_names,
+        notes=tuple(notes),
+    )
