@@ -170,7 +170,7 @@ def find_pictures(sources: Iterable[str], leave_out: Path) -> list[Path]:
 
 
 def _pictures_of(source: str) -> Iterator[Path]:
-    from hf_detr.data.coco_layouts import PICTURE_SUFFIXES
+    from hf_detr.data.folders import PICTURE_SUFFIXES
 
     path = Path(source)
     if path.is_dir():

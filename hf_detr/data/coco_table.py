@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from hf_detr.data.coco_layouts import OBJECTS365, objects365_name
 from hf_detr.data.table import AnnotationTable, CocoRecords, Id, Split, is_id, shown_id
 from hf_detr.errors import DatasetError
 
@@ -121,7 +122,7 @@ def read_coco_table(split: Split) -> AnnotationTable:
     return AnnotationTable(
         split=split,
         image_ids=[row.get("id") for row in images],
-        file_names=[name if isinstance(name := row.get("file_name"), str) else "" for row in images],
+        file_names=[_file_name(row, is_objects365=split.format == OBJECTS365) for row in images],
         sizes_hw=_sizes_hw(images),
         category_ids=[row.get("id") for row in categories],
         category_names=[str(row.get("name")) for row in categories],
@@ -133,6 +134,13 @@ def read_coco_table(split: Split) -> AnnotationTable:
         locate=lambda annotation: _place(annotations[annotation], annotation, is_placed=image_of[annotation] >= 0),
         records=CocoRecords(images, annotations, categories, malformed_box),
     )
+
+
+def _file_name(row: dict[str, Any], *, is_objects365: bool) -> str:
+    name = row.get("file_name")
+    if not isinstance(name, str):
+        return ""
+    return objects365_name(name) if is_objects365 else name
 
 
 def _place(row: dict[str, Any], annotation: int, *, is_placed: bool) -> dict[str, Any]:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from hf_detr.data.coco_layouts import PICTURE_SUFFIXES
 from hf_detr.data.findings import Finding, counted
+from hf_detr.data.folders import pictures_below
 from hf_detr.data.row_findings import about_images
 from hf_detr.data.table import AnnotationTable
 
@@ -83,7 +83,7 @@ def unmentioned_findings(tables: Iterable[AnnotationTable]) -> list[Finding]:
     }
     findings = []
     for folder in dict.fromkeys(table.split.images_dir for table in tables):
-        extra = [path for path in _pictures_below(folder) if path not in mentioned]
+        extra = [name for name in pictures_below(folder) if os.path.normpath(folder / name) not in mentioned]
         if extra:
             names = ", ".join(table.split.name for table in tables if table.split.images_dir == folder)
             findings.append(
@@ -94,20 +94,11 @@ def unmentioned_findings(tables: Iterable[AnnotationTable]) -> list[Finding]:
                     str(folder),
                     names,
                     len(extra),
-                    tuple({"file": os.path.relpath(path, folder)} for path in extra),
-                    "They are not used, not even as background. List them under `images` to use them so.",
+                    tuple({"file": name} for name in extra),
+                    "They are not used, not even as background. List them (COCO: under `images`) to use them so.",
                 )
             )
     return findings
-
-
-def _pictures_below(folder: Path) -> list[str]:
-    return sorted(
-        os.path.normpath(os.path.join(parent, name))
-        for parent, _, names in os.walk(folder)
-        for name in names
-        if os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES
-    )
 
 
 def _similar_file(path: Path) -> str | None:

@@ -21,7 +21,8 @@ class Finding:
         file: the annotation file or folder it is about.
         split: ``"train"``, ``"valid"``, ``"test"`` or several of them.
         count: how many places.
-        examples: the places, each with those of the keys image_id, annotation_id, file and value that apply.
+        examples: the places, each with those of the keys image_id, file (the picture), annotation_id, labels (the
+            file with its annotations), line, object (its number in that file) and value that apply.
         advice: what to do about it, or what happens if nothing is done.
     """
 
@@ -69,6 +70,8 @@ def _describe(example: dict[str, Any]) -> str:
     parts = [" ".join(picture)] if picture else []
     if "annotation_id" in example:
         parts.append(f"annotation {example['annotation_id']!r}")
+    parts += [str(example["labels"])] if "labels" in example else []
+    parts += [f"{noun} {example[noun]}" for noun in ("line", "object") if noun in example]
     place = ", ".join(parts)
     if "value" not in example:
         return place

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hf_detr.data.coco_layouts import SPLIT_WORDS
+from hf_detr.data.folders import SPLIT_WORDS
 from hf_detr.errors import DatasetError
 
 if TYPE_CHECKING:

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from hf_detr.data.files import StorageError, read_file
@@ -121,11 +120,13 @@ def reduce_size_hw(size_hw: tuple[int, int], factor: int) -> tuple[int, int]:
 def read_header(picture: str | Path | bytes) -> tuple[tuple[int, int], int]:
     """Height and width of a picture as stored, and its EXIF orientation, without decoding it.
 
+    An orientation that a PNG notes behind its pixels is not seen.
+
     Raises:
         UnreadableImageError: missing, empty or not a picture; one that is damaged or cut short passes.
     """
     with _opened(picture) as opened:
-        return (opened.height, opened.width), _exif_orientation(opened)
+        return (opened.height, opened.width), _exif_orientation(opened, behind_pixels=False)
 
 
 def suffix_of(picture: str | Path | bytes) -> str:
@@ -212,10 +213,16 @@ def _to_rgb(opened: Image.Image) -> np.ndarray:
     return np.array(opened.convert("RGB"))
 
 
-def _exif_orientation(opened: Image.Image) -> int:
-    """EXIF (or XMP) orientation; 1 where there is none, or none that makes sense."""
+def _exif_orientation(opened: Image.Image, *, behind_pixels: bool = True) -> int:
+    """EXIF (or XMP) orientation; 1 where there is none, or none that makes sense.
+
+    Args:
+        opened: the picture.
+        behind_pixels: decode a PNG without EXIF in its header, to see whether there is some at its end.
+    """
+    getexif = opened.getexif if behind_pixels else functools.partial(Image.Image.getexif, opened)
     try:
-        orientation = opened.getexif().get(ExifTags.Base.Orientation, 1)
+        orientation = getexif().get(ExifTags.Base.Orientation, 1)
     except (SyntaxError, ValueError, KeyError, OSError, struct.error):
         return 1  # a damaged tag block says nothing about the pixels, which may be fine
     return orientation if orientation in _ORIENTED else 1
@@ -268,7 +275,8 @@ def resize_image(image: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
     Antialiased bilinear on uint8, which is what the stock ``RTDetrImageProcessor`` does: equal to it bit by bit.
     Channels-last is the memory layout in which torch does this 3.6 times as fast as in channels-first.
     """
-    from torchvision.transforms.v2 import functional as tv  # 3 s to import: reading pictures need not wait for it
+    import torch  # seconds to import, as is the next: reading pictures need not wait for them
+    from torchvision.transforms.v2 import functional as tv
 
     pixels_chw = torch.from_numpy(image).permute(2, 0, 1)
     resized_chw = tv.resize(pixels_chw, list(size_hw), interpolation=tv.InterpolationMode.BILINEAR, antialias=True)

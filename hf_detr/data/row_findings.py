@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from hf_detr.data.findings import Finding, Severity, counted
-from hf_detr.data.table import AnnotationTable, shown_id
+from hf_detr.data.table import AnnotationTable, Split, shown_id
 
 
 def image_place(table: AnnotationTable, image: int) -> dict[str, Any]:
@@ -34,7 +34,7 @@ def about_images(
     places = [
         image_place(table, int(image)) | ({} if value is None else {"value": value(int(image))}) for image in images
     ]
-    return _finding(table, check, severity, places, f"{counted(len(places), 'image')} {message}", advice)
+    return about_places(table.split, check, severity, places, f"{counted(len(places), 'image')} {message}", advice)
 
 
 def about_annotations(
@@ -52,7 +52,7 @@ def about_annotations(
         annotation_place(table, int(row)) | ({} if value is None else {"value": value(int(row))})
         for row in annotations
     ]
-    return _finding(table, check, severity, places, f"{counted(len(places), noun)} {message}", advice)
+    return about_places(table.split, check, severity, places, f"{counted(len(places), noun)} {message}", advice)
 
 
 def about_categories(
@@ -60,16 +60,17 @@ def about_categories(
 ) -> list[Finding]:
     """One finding about categories, each described by one of `values`, or none if there are none."""
     places = [{"value": value} for value in values]
-    return _finding(table, check, severity, places, f"{counted(len(places), 'category')} {message}", advice)
+    return about_places(table.split, check, severity, places, f"{counted(len(places), 'category')} {message}", advice)
 
 
-def _finding(
-    table: AnnotationTable, check: str, severity: Severity, places: list[dict[str, Any]], message: str, advice: str
+def about_places(
+    split: Split, check: str, severity: Severity, places: Sequence[dict[str, Any]], message: str, advice: str
 ) -> list[Finding]:
+    """One finding about all `places`, or none if there are none."""
     if not places:
         return []
-    file, split = str(table.split.annotations_path), table.split.name
-    return [Finding(check, severity, f"{message}.", file, split, len(places), tuple(places), advice)]
+    file = str(split.annotations_path)
+    return [Finding(check, severity, f"{message}.", file, split.name, len(places), tuple(places), advice)]
 
 
 def repeated(values: Iterable[Any]) -> dict[Any, list[int]]:

@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from hf_detr.data.coco_layouts import find_coco_splits
-from hf_detr.data.coco_table import read_coco_table
 from hf_detr.data.findings import render_findings
+from hf_detr.data.formats import explicit_split, find_file_splits, read_file_table
 from hf_detr.data.hub_sources import ROWS, HubOptions, find_hub_splits, is_hub_data
 from hf_detr.data.index import DetectionIndex
 from hf_detr.data.record_checks import structural_findings
@@ -13,23 +12,24 @@ from hf_detr.data.table import AnnotationTable, Split
 from hf_detr.data.table_index import index_of_table
 from hf_detr.errors import DatasetError
 
-__all__ = ["Split", "find_splits", "load_index", "read_table"]
+__all__ = ["Split", "explicit_split", "find_splits", "load_index", "read_table"]
 
 
 def find_splits(data: str | Path, hub: HubOptions | None = None) -> dict[str, Split]:
     """The splits of a data set, keyed ``"train"``, ``"valid"`` and ``"test"``, as far as they are there.
 
     Args:
-        data: a folder, or the name of a data set on the Hugging Face Hub.
+        data: a folder, a file that describes a data set such as ``data.yaml``, or the name of a data set on the
+            Hugging Face Hub.
         hub: how to read it, if it is a Hugging Face data set.
 
     Raises:
-        DatasetError: no such folder, nothing recognised in it (says what was looked for and what is there), two
-            annotation files for one split, or annotations without a folder of pictures.
+        DatasetError: no such folder, no format recognised in it (says what was looked for and what is there) or
+            several, two places for one split, annotations without pictures, or no such data set on the Hub.
     """
     if is_hub_data(data):
         return find_hub_splits(data, hub or HubOptions())
-    return find_coco_splits(data)
+    return find_file_splits(Path(data))
 
 
 def read_table(split: Split) -> AnnotationTable:
@@ -40,9 +40,7 @@ def read_table(split: Split) -> AnnotationTable:
     """
     if split.format == ROWS:
         return split.tables.table(split)
-    if not split.images_dir.is_dir():
-        raise DatasetError(f"{split.images_dir}: no such folder of pictures (for {split.annotations_path}).")
-    return read_coco_table(split)
+    return read_file_table(split)
 
 
 def load_index(split: Split, class_names: Sequence[str] | None = None) -> DetectionIndex:

@@ -3,7 +3,7 @@
 Reading never fails on a bad record. It leaves a mark in a column or a finding, and the checks report them together.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,6 +12,7 @@ import numpy as np
 
 from hf_detr.data.findings import Finding
 from hf_detr.data.index import Pictures
+from hf_detr.errors import DatasetError
 
 Id = int | str
 
@@ -38,6 +39,23 @@ class Split:
     format: str = "coco"
     part: str | None = None
     class_names: tuple[str, ...] | None = None
+
+
+def splits_by_name(data: Path, splits: Iterable[Split]) -> dict[str, Split]:
+    """Splits found in `data` by their names, the training split first.
+
+    Raises:
+        DatasetError: two of one name.
+    """
+    by_name: dict[str, Split] = {}
+    for split in splits:
+        if other := by_name.get(split.name):
+            places = "\n".join(
+                f"  {same.part or same.annotations_path}, pictures in {same.images_dir}" for same in (other, split)
+            )
+            raise DatasetError(f"{data}: two splits are called {split.name!r}:\n{places}\nRename or remove one.")
+        by_name[split.name] = split
+    return {name: by_name[name] for name in ("train", "valid", "test") if name in by_name}
 
 
 @dataclass(frozen=True)
@@ -125,6 +143,53 @@ class AnnotationTable:
     def picture(self, image: int) -> Path | bytes:
         """The file of image number `image`, or its content where it has no file of its own."""
         return self.image_path(image) if self.pictures is None else self.pictures.read(image)
+
+
+def table_of_boxes(
+    split: Split,
+    *,
+    file_names: Sequence[str],
+    sizes_hw: np.ndarray,
+    class_names: Sequence[str],
+    image_of: np.ndarray,
+    category_of: np.ndarray,
+    boxes_xywh: np.ndarray,
+    locate: Callable[[int], dict[str, Any]],
+    class_ids: Sequence[Id] | None = None,
+    is_crowd: np.ndarray | None = None,
+    findings: Sequence[Finding] = (),
+) -> AnnotationTable:
+    """A table for formats in which a picture has no id but its name, and boxes no area of their own.
+
+    Args:
+        split: where it was read from.
+        file_names: N paths below the folder of pictures.
+        sizes_hw: ``(N, 2)`` height and width; 0, 0 where not known.
+        class_names: K names.
+        image_of: ``(M,)`` image of each annotation.
+        category_of: ``(M,)`` class of each annotation, 0 to K - 1.
+        boxes_xywh: ``(M, 4)`` pixels.
+        locate: see `AnnotationTable`.
+        class_ids: K numbers that the labels have for the classes; None where they have the names.
+        is_crowd: ``(M,)`` bool; None for no crowds.
+        findings: what reading came upon.
+    """
+    boxes_xywh = np.asarray(boxes_xywh, np.float64).reshape(-1, 4)
+    return AnnotationTable(
+        split=split,
+        image_ids=file_names,
+        file_names=file_names,
+        sizes_hw=sizes_hw,
+        category_ids=list(class_names) if class_ids is None else list(class_ids),
+        category_names=list(class_names),
+        image_of=np.asarray(image_of, np.int64),
+        category_of=np.asarray(category_of, np.int64),
+        boxes_xywh=boxes_xywh,
+        areas=boxes_xywh[:, 2] * boxes_xywh[:, 3],
+        is_crowd=np.zeros(len(boxes_xywh), bool) if is_crowd is None else is_crowd,
+        locate=locate,
+        findings=tuple(findings),
+    )
 
 
 def is_id(value: Any) -> bool:

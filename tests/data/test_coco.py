@@ -9,12 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hf_detr.data.checks import check_dataset
 from hf_detr.data.coco import load_coco
 from hf_detr.data.coco_table import read_coco_json
 from hf_detr.data.index import DetectionIndex
-from hf_detr.data.splits import Split, find_splits, load_index
+from hf_detr.data.splits import Split, explicit_split, find_splits, load_index
 from hf_detr.data.table_index import class_order
 from hf_detr.errors import DatasetError
+from tests.formats import make_yolo
 from tests.synthetic import CATEGORY_IDS, LAYOUTS, annotation_file, edit_json, images_folder, make_coco
 
 
@@ -89,10 +91,26 @@ def test_empty_folder_says_what_was_expected(tmp_path: Path) -> None:
         find_splits(tmp_path)
 
 
-def test_a_file_instead_of_a_folder(tmp_path: Path) -> None:
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_an_annotation_file_in_place_of_the_folder(tmp_path: Path, layout: str) -> None:
+    make_coco(tmp_path, images=2, layout=layout)
+    splits = find_splits(tmp_path)
+    assert find_splits(annotation_file(tmp_path, "valid", layout)) == {"valid": splits["valid"]}
+    other = tmp_path / "my labels.json"
+    annotation_file(tmp_path, "train", layout).rename(other)
+    images_folder(tmp_path, "train", layout).rename(tmp_path / "my labels")
+    assert find_splits(other)["train"].images_dir == tmp_path / "my labels"
+
+
+def test_files_that_describe_no_data_set(tmp_path: Path) -> None:
     (tmp_path / "train.json").write_text("{}")
-    with pytest.raises(DatasetError, match=r"is a file, and a folder.*--annotations"):
+    with pytest.raises(DatasetError, match=r"train\.json: no folder with its pictures[\s\S]*--annotations"):
         find_splits(tmp_path / "train.json")
+    (tmp_path / "data.zip").write_text("")
+    with pytest.raises(DatasetError, match=r"a data set is a folder, or a file ending in \.json, \.yaml.*neither"):
+        find_splits(tmp_path / "data.zip")
+    with pytest.raises(DatasetError, match=r"valid\.json: no such file\..*holds: data\.zip, train\.json"):
+        find_splits(tmp_path / "valid.json")
 
 
 def test_unknown_layout_says_what_was_looked_for_and_what_is_there(tmp_path: Path) -> None:
@@ -102,15 +120,31 @@ def test_unknown_layout_says_what_was_looked_for_and_what_is_there(tmp_path: Pat
         find_splits(tmp_path)
 
 
-def test_yolo_and_voc_are_named_with_the_way_to_convert_them(tmp_path: Path) -> None:
-    (tmp_path / "yolo" / "train" / "labels").mkdir(parents=True)
-    (tmp_path / "yolo" / "data.yaml").write_text("names: [cat]")
-    with pytest.raises(DatasetError, match=r"looks like a YOLO data set[\s\S]*from_yolo"):
-        find_splits(tmp_path / "yolo")
-    (tmp_path / "voc" / "Annotations").mkdir(parents=True)
-    (tmp_path / "voc" / "Annotations" / "1.xml").write_text("<annotation/>")
-    with pytest.raises(DatasetError, match=r"looks like a Pascal VOC data set[\s\S]*from_pascal_voc"):
-        find_splits(tmp_path / "voc")
+def test_a_folder_of_two_formats_is_ambiguous(tmp_path: Path) -> None:
+    make_yolo(make_coco(tmp_path / "both", images=2), tmp_path / "both")
+    with pytest.raises(DatasetError, match=r"may be COCO or YOLO:\n.*_annotations\.coco\.json[\s\S]*data\.yaml\nName"):
+        find_splits(tmp_path / "both")
+    assert find_splits(tmp_path / "both" / "data.yaml")["train"].format == "yolo"
+
+
+def test_objects365_names_pictures_by_folders_that_its_archives_do_not_have(tmp_path: Path) -> None:
+    make_coco(tmp_path, images=3, splits=("train",))
+    pictures = images_folder(tmp_path)
+    (pictures / "patch0").mkdir()
+    (pictures / "patch16").mkdir()
+    (pictures / "0000.jpg").rename(pictures / "patch0" / "0000.jpg")
+    (pictures / "0001.jpg").rename(pictures / "patch16" / "0001.jpg")
+    (pictures / "0002.jpg").rename(pictures / "patch0" / "0002.jpg")
+    with edit_json(annotation_file(tmp_path)) as content:
+        for row, prefix in zip(content["images"], ("v1/patch0", "v2/patch16", "v1/patch0"), strict=True):
+            row["file_name"] = f"images/{prefix}/{row['file_name']}"
+    path = annotation_file(tmp_path).rename(tmp_path / "zhiyuan_objv2_train.json")
+    index = load_split(tmp_path)
+    names = [index.file_names[image] for image in range(3)]
+    assert names == ["patch0/0000.jpg", "patch16/0001.jpg", "patch0/0002.jpg"]
+    assert all(index.image_path(image).is_file() for image in range(3))
+    assert explicit_split("train", pictures, path).format == "objects365"
+    assert check_dataset(tmp_path).exit_code == 0
 
 
 def test_the_folder_of_one_split_points_to_the_folder_above(tmp_path: Path) -> None:
