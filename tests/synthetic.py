@@ -150,3 +150,37 @@ def make_coco(
             json.dumps({"images": records, "annotations": annotations, "categories": categories})
         )
     return folder
+
+
+def make_field(
+    folder: Path, *, size_hw: tuple[int, int] = (2000, 3000), objects: int = 600, sides: tuple[int, int] = (12, 25)
+) -> Path:
+    """Write one large picture of many small coloured rectangles as ``field.jpg`` and ``field.json``; returns `folder`.
+
+    Args:
+        folder: made if it is not there.
+        size_hw: height and width of the picture.
+        objects: how many rectangles; no two touch.
+        sides: least and, excluded, largest side in pixels.
+    """
+    rng = np.random.default_rng(0)
+    cell = sides[1] + 8
+    columns = size_hw[1] // cell
+    cells = rng.choice(columns * (size_hw[0] // cell), objects, replace=False)
+    widths, heights = rng.integers(*sides, objects), rng.integers(*sides, objects)
+    classes = rng.integers(0, 3, objects)
+    pixels = np.full((*size_hw, 3), 115, dtype=np.uint8)
+    annotations = []
+    for number, (place, w, h, category) in enumerate(zip(cells, widths, heights, classes, strict=True), start=1):
+        x = int(place % columns * cell + rng.integers(0, cell - w - 3))
+        y = int(place // columns * cell + rng.integers(0, cell - h - 3))
+        pixels[y : y + h, x : x + w] = list(COLOURS.values())[category]
+        box = [x, y, int(w), int(h)]
+        annotations.append({"id": number, "image_id": 1, "category_id": int(category) + 1, "bbox": box})
+    folder.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(folder / "field.jpg", quality=95)
+    record = {"id": 1, "file_name": "field.jpg", "height": size_hw[0], "width": size_hw[1]}
+    categories = [{"id": number, "name": name} for number, name in enumerate(COLOURS, start=1)]
+    content = {"images": [record], "annotations": annotations, "categories": categories}
+    (folder / "field.json").write_text(json.dumps(content))
+    return folder

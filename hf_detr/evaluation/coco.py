@@ -173,8 +173,9 @@ class CocoEvaluator:
             ``AP``, ``AP50``, ``AP75``, ``APs``, ``APm``, ``APl``; ``AR1``, ``AR10``, ``AR100`` (named after the limits
             of detections in use, so ``AR300`` with ``max_detections=300``), ``ARs``, ``ARm``, ``ARl``; ``F1`` and
             ``threshold``, see `suggest_threshold`; ``max_detections``, ``images``, ``skipped_images`` (unreadable),
-            ``objects``; and ``per_class``, a list of ``class``, ``category_id``, ``AP``, ``AP50``, ``AP75``, ``AR``,
-            ``F1``, ``threshold``, ``objects``.
+            ``objects``, ``objects_beyond_limit`` (those of a picture and class beyond ``max_detections``: no detector
+            could find them); and ``per_class``, a list of ``class``, ``category_id``, ``AP``, ``AP50``, ``AP75``,
+            ``AR``, ``F1``, ``threshold``, ``objects``.
         """
         if self._result is None:
             evaluated = self._state == _EVALUATED
@@ -235,8 +236,16 @@ class CocoEvaluator:
             "images": int(evaluated.sum()),
             "skipped_images": len(self.unreadable),
             "objects": int(objects.sum()),
+            "objects_beyond_limit": self._objects_beyond_limit(counted),
             "per_class": per_class,
         }
+
+    def _objects_beyond_limit(self, counted: np.ndarray) -> int:
+        index = self.index
+        image_of = np.repeat(np.arange(len(index)), np.diff(index.first))[counted]
+        groups = image_of * len(index.class_names) + index.class_ids[counted]
+        _, of_group = np.unique(groups, return_counts=True)
+        return int((of_group - self.max_detections).clip(0).sum())
 
 
 def suggest_threshold(precision: np.ndarray, scores: np.ndarray) -> tuple[float | None, float | None]:

@@ -61,6 +61,11 @@ def _overall_table(metrics: Mapping[str, Any]) -> str:
         "detections per image count",
         "",
     ]
+    if metrics["objects_beyond_limit"]:
+        lines[1:1] = [
+            f"{metrics['objects_beyond_limit']:,} objects cannot be found: their image has more of a class than "
+            "detections that count. Raise --max_detections."
+        ]
     for name, value in metrics.items():
         if name.startswith(("AP", "AR")):
             limit = name.removeprefix("AR")
@@ -207,10 +212,18 @@ def describe_evaluation(
         **evaluated_pair(model_name, dataset),
         "images_dir": str(dataset.index.images_dir),
         "image_size_hw": list(detector.image_size_hw),
+        **describe_tiling(detector),
         "device": str(detector.backend.device),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {"hf_detr": __version__, **{package: metadata.version(package) for package in packages}},
     }
+
+
+def describe_tiling(detector: "Detector") -> dict[str, Any]:
+    """The tiles that pictures were looked at in; nothing for whole pictures."""
+    if detector.tiling is None:
+        return {}
+    return {"tile_size_hw": list(detector.tiling.size_hw), "tile_overlap": detector.tiling.overlap}
 
 
 def evaluated_pair(model_name: str, dataset: "DetectionDataset") -> dict[str, str]:

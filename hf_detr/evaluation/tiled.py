@@ -41,6 +41,11 @@ class TiledEvaluator:
         """Most detections per picture and class that count."""
         return self._evaluator.max_detections
 
+    @property
+    def unreadable(self) -> list[int]:
+        """Positions of the pictures that could not be read and are left out."""
+        return self._evaluator.unreadable
+
     def reset(self) -> None:
         """Forget all detections, for the next evaluation."""
         self._evaluator.reset()
@@ -71,13 +76,13 @@ class TiledEvaluator:
 
     def _score(self, picture: int, found: dict[int, np.ndarray | None]) -> None:
         self._done.add(picture)
-        if any(rows is None for rows in found.values()):
+        parts = [found[tile] for tile in sorted(found)]
+        if any(rows is None for rows in parts):
             self._evaluator.update(np.array([-1 - picture]), np.empty((1, 0, 6)))
             return
         first = int(self._first_tile[picture])
-        windows = self._tiles.windows_xyxy[first : first + len(found)]
-        rows = np.concatenate(list(found.values()))
-        tile_of = np.repeat([tile - first for tile in found], [len(part) for part in found.values()])
+        windows = self._tiles.windows_xyxy[first : first + len(parts)]
+        rows, tile_of = np.concatenate(parts), np.repeat(np.arange(len(parts)), [len(part) for part in parts])
         height, width = (int(side) for side in self._tiles.sizes_hw[picture])
         merged = merge_detections(rows, tile_of, windows, (height, width))
         self._evaluator.update(np.array([picture]), merged[None])

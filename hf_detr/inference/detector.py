@@ -199,7 +199,8 @@ class Detector:
         for first in range(0, len(windows), batch_size):
             part = windows[first : first + batch_size]
             tiles = torch.stack([self.prepare(cut_window(image, window)) for window in part])
-            detections = self.detect(tiles, torch.tensor([self.tiling.size_hw] * len(part)), at_least).cpu().numpy()
+            detections = self.detect(tiles, torch.tensor([self.tiling.size_hw] * len(part)), at_least)
+            detections = detections.cpu().double().numpy()
             detections[..., 2:] += np.tile(part[:, None, :2], 2)
             found.append(detections)
         per_tile = np.concatenate(found)
@@ -222,7 +223,7 @@ class Detector:
     ) -> Iterator[tuple[np.ndarray, Detections]]:
         if self.tiling is not None:
             for image, _, path in batch:
-                rows = self.detect_picture(image, batch_size=batch_size)
+                rows = self.detect_picture(image, batch_size=batch_size).astype(np.float32)
                 yield image, Detections.from_rows(rows, self.id2label, image.shape[:2], threshold=threshold, path=path)
             return
         sizes_hw = torch.tensor([image.shape[:2] for image, _, _ in batch])
