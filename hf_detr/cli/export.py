@@ -8,15 +8,16 @@ from pathlib import Path
 from hf_detr.cli.flags import parse_image_size, require_positive
 
 _DESCRIPTION = """\
-Export a detector to ONNX. The file is run on pictures before it is called done, and has to find
+Export a detector to ONNX or OpenVINO. The file is run on pictures before it is called done, and has to find
 what the model finds in PyTorch; if it does not, that is an error and nothing is written.
 
   hf-detr export runs/first --images my_data/valid
   hf-detr export runs/first --images my_data/valid --with-postprocess --uint8-input
+  hf-detr export runs/first --to openvino --images my_data/valid
   hf-detr export ustc-community/dfine-small-coco --output_dir exported/dfine-s
 
-The folder has model.onnx, with class names and preprocessing as metadata, config.json and
-preprocessor_config.json; `hf-detr predict` and `hf-detr evaluate` take it like any other model.
+The folder has model.onnx or openvino_model.xml, with class names and preprocessing as metadata,
+config.json and preprocessor_config.json; `hf-detr predict` and `hf-detr evaluate` take it like any other model.
 Input: pixel_values (batch, 3, height, width). Output: logits (batch, queries, classes), before the
 sigmoid, and pred_boxes (batch, queries, 4), centre, width and height as shares of the picture.
 """
@@ -33,16 +34,20 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("model", help="folder that `hf-detr train` wrote, or a Hub id")
     parser.add_argument(
-        "--output_dir", type=Path, metavar="DIR", help="default: MODEL/onnx, or ./NAME-onnx for a model on the Hub"
+        "--output_dir",
+        type=Path,
+        metavar="DIR",
+        help="default: MODEL/onnx (or openvino), or ./NAME-onnx for a model on the Hub",
     )
     add_options(parser)
     args = parser.parse_args(argv)
-    run(parser, args, args.output_dir or default_output_dir(args.model))
+    run(parser, args, args.output_dir or default_output_dir(args.model, args.to))
     return 0
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """What `hf-detr export` and `optimum-cli export detr` have in common."""
+    parser.add_argument("--to", choices=["onnx", "openvino"], default="onnx", help="default: onnx")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier export in --output_dir")
     parser.add_argument("--json", action="store_true", help="print what was done as JSON")
     parser.add_argument("--revision", default="main", help="branch, tag or commit on the Hub")
@@ -109,6 +114,7 @@ def run(parser: argparse.ArgumentParser, args: argparse.Namespace, folder: Path)
         args.model,
         folder,
         pictures=pictures,
+        to=args.to,
         options=GraphOptions(
             with_postprocess=args.with_postprocess,
             uint8_input=args.uint8_input,
@@ -133,6 +139,6 @@ def run(parser: argparse.ArgumentParser, args: argparse.Namespace, folder: Path)
             )
 
 
-def default_output_dir(model: str) -> Path:
+def default_output_dir(model: str, to: str) -> Path:
     """Within the model's folder where it is a local one, else here."""
-    return Path(model) / "onnx" if Path(model).is_dir() else Path(f"{model.replace('/', '-')}-onnx")
+    return Path(model) / to if Path(model).is_dir() else Path(f"{model.replace('/', '-')}-{to}")

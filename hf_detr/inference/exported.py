@@ -10,21 +10,23 @@ from transformers import AutoConfig, AutoImageProcessor
 from hf_detr.errors import CheckpointError
 from hf_detr.inference.backends import Backend
 from hf_detr.inference.onnx_backend import OnnxBackend
+from hf_detr.inference.openvino_backend import OpenVinoBackend
 from hf_detr.registration import register
 
 # The file with the graph, by runtime.
 ONNX_FILE = "model.onnx"
-_BACKENDS = {ONNX_FILE: OnnxBackend}
+OPENVINO_FILE = "openvino_model.xml"
+_BACKENDS = {".onnx": OnnxBackend, ".xml": OpenVinoBackend}
 
 
 def find_exported(model_name_or_path: str | os.PathLike) -> Path | None:
     """The exported file that is meant: the file itself, or that of a folder without weights for PyTorch."""
     path = Path(model_name_or_path).expanduser()
-    if path.is_file() and path.suffix == ".onnx":
+    if path.is_file() and path.suffix in _BACKENDS:
         return path
     if not path.is_dir() or any(path.glob("model*.safetensors")):
         return None
-    return next((path / name for name in _BACKENDS if (path / name).is_file()), None)
+    return next((path / name for name in (ONNX_FILE, OPENVINO_FILE) if (path / name).is_file()), None)
 
 
 def load_exported(
@@ -49,7 +51,7 @@ def load_exported(
     register()
     config = AutoConfig.from_pretrained(file.parent)
     processor = AutoImageProcessor.from_pretrained(file.parent)
-    backend = OnnxBackend(file, device)
+    backend = _BACKENDS[file.suffix](file, device)
     if backend.num_classes not in (None, config.num_labels):
         raise CheckpointError(
             f"{file} tells {backend.num_classes} classes apart, the config.json beside it names {config.num_labels}. "

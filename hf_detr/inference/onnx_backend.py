@@ -4,16 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from hf_detr.errors import CheckpointError, HfDetrError
 from hf_detr.inference.backends import choose_device
-
-_PREDICTIONS = ("logits", "pred_boxes")
-_DETECTIONS = ("scores", "labels", "boxes")
+from hf_detr.inference.graph_backend import GraphBackend
 
 
-class OnnxBackend:
+class OnnxBackend(GraphBackend):
     """An ONNX file that `hf-detr export` wrote, on the CPU or on a CUDA device.
 
     Args:
@@ -33,7 +30,7 @@ class OnnxBackend:
             raise HfDetrError(
                 "Running an ONNX file needs ONNX Runtime: pip install onnxruntime, or onnxruntime-gpu for CUDA."
             ) from error
-        self.device, providers = _choose_provider(device, onnxruntime.get_available_providers())
+        chosen, providers = _choose_provider(device, onnxruntime.get_available_providers())
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # errors
         if num_threads is not None:
@@ -43,33 +40,22 @@ class OnnxBackend:
         except Exception as error:  # its errors have no common base of their own
             reason = str(error).strip().splitlines()[0]
             raise CheckpointError(f"{path}: ONNX Runtime cannot load this file: {reason}\nExport it again.") from error
-        self.properties: dict[str, str] = self.session.get_modelmeta().custom_metadata_map
         inputs = {value.name: value for value in self.session.get_inputs()}
-        outputs = tuple(value.name for value in self.session.get_outputs())
-        if "pixel_values" not in inputs or outputs not in (_PREDICTIONS, _DETECTIONS):
-            raise CheckpointError(
-                f"{path} is not a detector of `hf-detr export`: its inputs are {', '.join(inputs)} and its outputs "
-                f"{', '.join(outputs)}; expected pixel_values, and {' and '.join(_PREDICTIONS)}."
-            )
-        self.takes_uint8 = inputs["pixel_values"].type == "tensor(uint8)"
-        self.gives_detections = outputs == _DETECTIONS
-        logits = next((value for value in self.session.get_outputs() if value.name == "logits"), None)
-        self.num_classes: int | None = logits.shape[2] if logits is not None else None
-        batch, _, height, width = inputs["pixel_values"].shape
-        self.batch_size: int | None = batch if isinstance(batch, int) else None
-        self.image_size_hw = (height, width) if isinstance(height, int) and isinstance(width, int) else None
+        outputs = {value.name: value for value in self.session.get_outputs()}
+        super().__init__(
+            path,
+            chosen,
+            input_shapes={
+                name: [axis if isinstance(axis, int) else None for axis in value.shape]
+                for name, value in inputs.items()
+            },
+            outputs=tuple(outputs),
+            takes_uint8="pixel_values" in inputs and inputs["pixel_values"].type == "tensor(uint8)",
+            num_classes=outputs["logits"].shape[2] if "logits" in outputs else None,
+        )
 
-    def __call__(self, pixel_values: Tensor, target_sizes: Tensor) -> tuple[Tensor, ...]:
-        if self.batch_size not in (None, len(pixel_values)):
-            parts = zip(pixel_values.split(self.batch_size), target_sizes.split(self.batch_size), strict=True)
-            return tuple(torch.cat(outputs) for outputs in zip(*(self._run(*part) for part in parts), strict=True))
-        return self._run(pixel_values, target_sizes)
-
-    def _run(self, pixel_values: Tensor, target_sizes: Tensor) -> tuple[Tensor, ...]:
-        feed = {"pixel_values": np.ascontiguousarray(pixel_values.cpu().numpy())}
-        if self.gives_detections:
-            feed["target_sizes"] = target_sizes.cpu().numpy().astype(np.int64)
-        return tuple(torch.from_numpy(output).to(self.device) for output in self.session.run(None, feed))
+    def infer(self, feed: dict[str, np.ndarray]) -> list[np.ndarray]:
+        return self.session.run(None, feed)
 
 
 def _choose_provider(

@@ -61,7 +61,7 @@ def test_a_detector_runs_the_folder_like_the_model(exported: Path, decided_detec
         np.testing.assert_allclose(found.boxes_xyxy, expected.boxes_xyxy, atol=1e-2)
 
 
-@pytest.mark.parametrize("name", ["d_fine", "deimv2_s"])
+@pytest.mark.parametrize("name", ["d_fine", pytest.param("deimv2_s", marks=pytest.mark.slow)])
 def test_a_graph_with_everything_in_it(name: str, tmp_path: Path) -> None:
     model = save_decided_detector(tmp_path / "model", name)
     options = GraphOptions(with_postprocess=True, uint8_input=True)
@@ -93,6 +93,24 @@ def test_every_family_at_any_size(name: str, tmp_path: Path) -> None:
     ours, theirs = (detector(PICTURES, threshold=0) for detector in detectors)
     for found, expected in zip(theirs, ours, strict=True):
         np.testing.assert_allclose(found.scores, expected.scores, atol=1e-4)
+
+
+def test_openvino_finds_the_same(decided_detector: Path, tmp_path: Path) -> None:
+    done = export_detector(decided_detector, tmp_path / "openvino", pictures=PICTURES, to="openvino")
+    assert sorted(file.suffix for file in done.folder.iterdir()) == [".bin", ".json", ".json", ".json", ".xml"]
+    ours = Detector.from_pretrained(decided_detector, device="cpu")(PICTURES, threshold=0)
+    theirs = Detector.from_pretrained(done.folder)(PICTURES, threshold=0)
+    for found, expected in zip(theirs, ours, strict=True):
+        assert found.labels == expected.labels
+        np.testing.assert_allclose(found.scores, expected.scores, atol=1e-5)
+
+
+def test_a_broken_openvino_model_is_a_clear_error(exported: Path, tmp_path: Path) -> None:
+    for name in ("config.json", "preprocessor_config.json"):
+        (tmp_path / name).write_bytes((exported / name).read_bytes())
+    (tmp_path / "openvino_model.xml").write_text("<net")
+    with pytest.raises(CheckpointError, match=r"openvino_model.xml: OpenVINO cannot load this file"):
+        Detector.from_pretrained(tmp_path)
 
 
 def test_a_graph_of_one_size_says_so(exported: Path) -> None:

@@ -1,0 +1,66 @@
+"""OpenVINO as the runtime of a `Detector`."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from hf_detr.errors import CheckpointError, HfDetrError
+from hf_detr.inference.graph_backend import GraphBackend
+
+# OpenVINO's name of the arithmetic, by ours. On processors that have bfloat16 it would use that for any model.
+_PRECISION_HINTS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
+
+
+class OpenVinoBackend(GraphBackend):
+    """An OpenVINO model that `hf-detr export` wrote, on the CPU.
+
+    Args:
+        path: the ``.xml`` file; its weights lie beside it.
+        device: ``"cpu"``, or None.
+        num_threads: by default OpenVINO's choice.
+
+    Raises:
+        CheckpointError: the files cannot be read, or are not a detector.
+        HfDetrError: OpenVINO is not installed, or another device is asked for.
+    """
+
+    def __init__(self, path: Path, device: str | torch.device | None = None, num_threads: int | None = None):
+        try:
+            import openvino
+        except ImportError as error:
+            raise HfDetrError("Running an OpenVINO model needs OpenVINO: pip install openvino.") from error
+        if device is not None and torch.device(device).type != "cpu":
+            raise HfDetrError(f"OpenVINO runs on the CPU here, not on {device}.")
+        try:
+            model = openvino.Core().read_model(path)
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise CheckpointError(f"{path}: OpenVINO cannot load this file: {reason}\nExport it again.") from error
+        inputs = {value.any_name: value for value in model.inputs}
+        outputs = {value.any_name: value for value in model.outputs}
+        super().__init__(
+            path,
+            torch.device("cpu"),
+            input_shapes={name: _shape(value) for name, value in inputs.items()},
+            outputs=tuple(outputs),
+            takes_uint8="pixel_values" in inputs and inputs["pixel_values"].element_type == openvino.Type.u8,
+            num_classes=_shape(outputs["logits"])[2] if "logits" in outputs else None,
+        )
+        precision = model.get_rt_info(["hf_detr", "precision"]).value if _is_ours(model) else "float32"
+        options: dict[str, str | int] = {"INFERENCE_PRECISION_HINT": _PRECISION_HINTS[precision]}
+        if num_threads is not None:
+            options["INFERENCE_NUM_THREADS"] = num_threads
+        self.compiled = openvino.compile_model(model, "CPU", options)
+
+    def infer(self, feed: dict[str, np.ndarray]) -> list[np.ndarray]:
+        # Its buffers are written over at the next call.
+        return [np.array(output) for output in self.compiled(feed).values()]
+
+
+def _is_ours(model) -> bool:
+    return model.has_rt_info(["hf_detr", "precision"])
+
+
+def _shape(value) -> list[int | None]:
+    return [None if axis.is_dynamic else axis.get_length() for axis in value.partial_shape]
