@@ -110,8 +110,13 @@ def _enum_values(hint: Any) -> tuple[str, ...]:
 
 
 def holds_mapping(hint: Any) -> bool:
-    """Whether a mapping is a value of this type."""
-    return any(member is dict or typing.get_origin(member) is dict for member in _members(hint))
+    """Whether a mapping is a value of this type, or part of a list that is one."""
+    return any(
+        member is dict
+        or typing.get_origin(member) is dict
+        or (typing.get_origin(member) is list and holds_mapping(typing.get_args(member)[0]))
+        for member in _members(hint)
+    )
 
 
 def _cast(value: Any, hint: Any) -> Any:

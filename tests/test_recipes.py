@@ -139,6 +139,16 @@ def test_one_number_is_a_list_of_one(tmp_path: Path, text: str, size: list[int])
     assert load_recipe(write(tmp_path / "r.yaml", f"data:\n  image_size: {text}\n")).data.image_size == size
 
 
+def test_a_list_may_hold_mappings_where_its_type_says_so(tmp_path: Path) -> None:
+    page = write(tmp_path / "r.yaml", "augment:\n  albumentations:\n    - Blur: {p: 0.5}\n    - CLAHE\n")
+    assert load_recipe(page).augment.albumentations == [{"Blur": {"p": 0.5}}, "CLAHE"]
+    wrong = write(tmp_path / "w.yaml", "augment:\n  albumentations: {Blur: {p: 0.5}}\n  mosaic_epochs: [{a: 1}]\n")
+    assert problems_of(wrong) == [
+        f"{wrong}:2: albumentations: expected text or a list of values, got {{'Blur': {{'p': 0.5}}}}",
+        f"{wrong}:3: mosaic_epochs: expected one value, got a mapping",
+    ]
+
+
 # What is refused
 
 

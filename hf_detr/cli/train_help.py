@@ -51,8 +51,9 @@ GROUPS = {
         "matcher_change_epoch"
     ),
     "Augmentation": (
-        "photometric_prob zoom_out_prob iou_crop_prob flip_prob mosaic_prob mixup_prob copyblend_prob min_box_side "
-        "multi_scale multi_scale_repeat no_aug_epochs augment_epochs mosaic_epochs mixup_epochs copyblend_epochs"
+        "photometric_prob zoom_out_prob iou_crop_prob flip_prob mosaic_prob mixup_prob copyblend_prob albumentations "
+        "min_box_side multi_scale multi_scale_repeat no_aug_epochs augment_epochs mosaic_epochs mixup_epochs "
+        "copyblend_epochs"
     ),
     "Distillation": (
         "teacher teacher_revision teacher_dtype teacher_compile teacher_every distill_weight distill_target_share "

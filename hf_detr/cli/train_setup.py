@@ -232,6 +232,7 @@ def augmentation_policy(recipe: "Recipe", args: "DetrTrainingArguments", num_ima
 def build_transform(recipe: "Recipe", args: "DetrTrainingArguments", num_images: int) -> "Augmentation":
     """What changes the training pictures one by one; the tiles of a mosaic have half of the input size."""
     from hf_detr.data.augment import build_augmentation
+    from hf_detr.data.custom import load_albumentations
 
     augment, policy = recipe.augment, augmentation_policy(recipe, args, num_images)
     heights, widths = zip(*train_sizes_hw(recipe), strict=True)
@@ -248,6 +249,7 @@ def build_transform(recipe: "Recipe", args: "DetrTrainingArguments", num_images:
         mosaic_side=min(image_size_hw(recipe)) // 2,
         mosaic_epochs=policy.mosaic,
         largest_hw=(max(heights), max(widths)),
+        custom=None if augment.albumentations is None else load_albumentations(augment.albumentations),
     )
 
 

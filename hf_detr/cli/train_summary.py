@@ -109,7 +109,8 @@ def describe_scaling(args: "DetrTrainingArguments") -> list[tuple[str, str]]:
 def describe_policy(augment: "AugmentArguments", policy: "Policy") -> str:
     """What changes the pictures, and when; epochs are counted from 0, as elsewhere."""
     chances = {"mosaic": augment.mosaic_prob, "mixup": augment.mixup_prob, "copyblend": augment.copyblend_prob}
-    ranges = {"colours, zoom-out, crop": policy.augment}
+    own = ", your albumentations" if augment.albumentations is not None else ""
+    ranges = {f"colours, zoom-out, crop{own}": policy.augment}
     ranges |= {f"{name} {chance:g}": getattr(policy, name) for name, chance in chances.items() if chance > 0}
     spans = {epochs: [name for name, other in ranges.items() if other == epochs] for epochs in ranges.values()}
     return "; ".join(f"{', '.join(names)} {_span(*epochs)}" for epochs, names in spans.items())

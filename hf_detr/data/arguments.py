@@ -1,6 +1,7 @@
 """Which data to train on, and how pictures are changed before the model sees them."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass
@@ -124,6 +125,13 @@ class AugmentArguments:
     copyblend_prob: float = field(
         default=0.0,
         metadata={"help": "Chance that objects are blended into other pictures of the batch; not with mixup."},
+    )
+    albumentations: str | list[dict[str, Any] | str] | None = field(
+        default=None,
+        metadata={
+            "help": "Your own pipeline after the others: a YAML or JSON file, or in a recipe a list such as "
+            "`- GaussNoise: {p: 0.2}`."
+        },
     )
     augment_epochs: list[float] | None = field(
         default=None,

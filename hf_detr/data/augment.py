@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from hf_detr.data.custom import CheckedOperation
 from hf_detr.data.dataset import Sample
 from hf_detr.data.geometry import (
     Crop,
@@ -77,18 +78,21 @@ def build_augmentation(
     mosaic_side: int = 320,
     mosaic_epochs: Epochs = ALWAYS,
     largest_hw: tuple[int, int] | None = None,
+    custom: Operation | None = None,
 ) -> Augmentation:
     """Colours, zoom-out, IoU crop and flip with D-FINE's chances, and DEIM's mosaic; ``AugmentArguments`` explains.
 
     Colours, zoom-out and crop are on from ``start_epoch`` until before ``stop_epoch``, None for the end; the flip is
     always on. A mosaic, of tiles with a shorter side of ``mosaic_side`` pixels, takes the place of zoom-out and crop.
     Zoomed-out pictures and mosaics are made no larger than ``largest_hw``, the largest size batches are resized to.
+    ``custom`` comes after them, in the same epochs: an operation of your own, such as an `AlbumentationsPipeline`.
     """
-    colours = RandomColours(photometric_prob)
+    colours, drop_thin = RandomColours(photometric_prob), DropThinBoxes(min_box_side)
+    own = () if custom is None else (drop_thin, CheckedOperation(custom))
     return Augmentation(
-        heavy=(colours, RandomFrame(zoom_out_prob, iou_crop_prob, largest_hw)),
-        always=(DropThinBoxes(min_box_side), RandomFlip(flip_prob)),
-        dense=(Mosaic(mosaic_side, largest_hw=largest_hw), colours),
+        heavy=(colours, RandomFrame(zoom_out_prob, iou_crop_prob, largest_hw), *own),
+        always=(drop_thin, RandomFlip(flip_prob)),
+        dense=(Mosaic(mosaic_side, largest_hw=largest_hw), colours, *own),
         dense_prob=mosaic_prob,
         heavy_epochs=(start_epoch, math.inf if stop_epoch is None else stop_epoch),
         dense_epochs=mosaic_epochs,
