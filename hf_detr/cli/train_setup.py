@@ -78,7 +78,11 @@ def refuse_bad_data(splits: "dict[str, Split]", recipe: "Recipe") -> None:
     from hf_detr.data.findings import errors_of, render_findings
 
     used = {name: split for name, split in splits.items() if name in ("train", "valid")}
-    findings = check_fast(used, num_queries=recipe.model.num_queries, image_size_hw=image_size_hw(recipe))
+    size_hw = image_size_hw(recipe)
+    if recipe.data.tile_size is None:
+        findings = check_fast(used, num_queries=recipe.model.num_queries, image_size_hw=size_hw)
+    else:  # whole pictures are neither resized nor searched
+        findings = check_fast(used)
     # A file of 0 bytes is no worse than one that is cut off, which only reading it can tell.
     skipped = {"file.empty"} if recipe.data.on_unreadable == "skip" else set()
     errors = [finding for finding in errors_of(findings) if finding.check not in skipped]

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,6 +21,9 @@ from hf_detr.data.index import DetectionIndex
 from hf_detr.data.memory import PictureCache
 from hf_detr.data.readers import Readers
 from hf_detr.data.sampling import epoch_length
+
+if TYPE_CHECKING:
+    from hf_detr.data.tiles import Tiles
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +79,8 @@ class DetectionDataset(Dataset):
         StorageError: the disk does not answer, however often it is asked.
         UnreadableImageError: with ``on_unreadable="raise"``, or when no picture of the split can be read.
     """
+
+    tiles: "Tiles | None" = None  # where the samples are tiles of larger pictures
 
     def __init__(
         self,

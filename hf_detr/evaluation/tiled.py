@@ -96,8 +96,6 @@ def evaluator_for(
     dataset: "DetectionDataset", *, max_detections: int | None = None, backend: str = "hotcoco"
 ) -> CocoEvaluator | TiledEvaluator:
     """What scores the samples of a data set: its pictures, or, given tiles, the pictures that they are tiles of."""
-    tiles = getattr(dataset, "tiles", None)
-    if tiles is None:
-        return CocoEvaluator(dataset.index, max_detections=max_detections, backend=backend)
-    evaluator = CocoEvaluator(tiles.pictures, max_detections=max_detections, backend=backend)
-    return TiledEvaluator(evaluator, tiles)
+    index = dataset.index if dataset.tiles is None else dataset.tiles.pictures
+    evaluator = CocoEvaluator(index, max_detections=max_detections, backend=backend)
+    return evaluator if dataset.tiles is None else TiledEvaluator(evaluator, dataset.tiles)

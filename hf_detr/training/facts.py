@@ -21,13 +21,17 @@ def run_facts(trainer: "DetrTrainer", dataset: str) -> RunFacts:
     """
     args, state = trainer.args, trainer.state
     datasets = {"train": trainer.train_dataset, "valid": trainer.eval_dataset}
+    indexes = {
+        name: dataset.index if dataset.tiles is None else dataset.tiles.pictures
+        for name, dataset in datasets.items()
+        if dataset is not None
+    }
     seconds = sum(row.get("train_runtime", 0) for row in state.log_history)
     return RunFacts(
         dataset=dataset,
         splits={
-            name: {"images": len(split), "objects": int(split.index.objects_per_image.sum())}
-            for name, split in datasets.items()
-            if split is not None
+            name: {"images": len(index), "objects": int(index.objects_per_image.sum())}
+            for name, index in indexes.items()
         },
         training={
             "steps": state.global_step,
