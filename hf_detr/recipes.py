@@ -2,8 +2,8 @@
 
 A recipe has the sections `model`, `data`, `augment`, `train` and `distill`. Their keys are the field names of
 `ModelArguments`, `DataArguments`, `AugmentArguments`, `DetrTrainingArguments` and `DistillationArguments`, so
-Transformers' documentation of `TrainingArguments` applies to `train`. `extends:` names one other recipe, at most two in
-a row: mappings merge, lists are replaced.
+Transformers' documentation of `TrainingArguments` applies to `train`. `extends:` names one other recipe, at most two
+in a row: mappings merge, lists are replaced.
 """
 
 import copy

@@ -54,8 +54,9 @@ _HIDDEN_STATES = ("encoder_hidden_states", "decoder_hidden_states")
 def add_feature_projector(model: PreTrainedModel, feature_dim: int) -> nn.Linear:
     """Make a detector of any family return ``distillation_features`` in training mode.
 
-    The projector becomes a submodule of the model, so that it is trained, averaged over processes and saved with it.
-    Evaluation is unchanged. Call it before the model is compiled or wrapped. torch's random state stays as it is.
+    The projector becomes a submodule of the model, so that it is trained and averaged over processes with it;
+    `save_pretrained` leaves it out. Evaluation is unchanged. Call it before the model is compiled or wrapped. torch's
+    random state stays as it is.
 
     Args:
         model: a detector; one that has a projector already keeps it.
@@ -81,21 +82,38 @@ def add_feature_projector(model: PreTrainedModel, feature_dim: int) -> nn.Linear
     model.feature_projector = projector
     if isinstance(model.config, RTDetrV4Config):
         model.config.teacher_dim = feature_dim
-    else:
+        return projector
+    model._keys_to_ignore_on_save |= {f"{PROJECTOR}.{name}" for name in projector.state_dict()}
+    if _add_features not in model._forward_hooks.values():
         # Hooks see the module they are called for, so that a deep copy of the model uses its own projector.
         model.register_forward_pre_hook(_ask_for_hidden_states, with_kwargs=True)
         model.register_forward_hook(_add_features, with_kwargs=True)
     return projector
 
 
+def remove_feature_projector(model: PreTrainedModel) -> None:
+    """Take the projector off a model that is to be trained without a teacher, if it has one.
+
+    Without the teacher's term its parameters would get no gradient, which several processes wait for in vain.
+    """
+    if hasattr(model, PROJECTOR):
+        delattr(model, PROJECTOR)
+        if isinstance(model.config, RTDetrV4Config):
+            model.config.teacher_dim = None
+
+
+def _distils(model: PreTrainedModel) -> bool:
+    return model.training and hasattr(model, PROJECTOR)
+
+
 def _ask_for_hidden_states(
     model: PreTrainedModel, args: tuple, kwargs: dict[str, Any]
 ) -> tuple[tuple, dict[str, Any]]:
-    return args, {**kwargs, "output_hidden_states": True, "return_dict": True} if model.training else kwargs
+    return args, {**kwargs, "output_hidden_states": True, "return_dict": True} if _distils(model) else kwargs
 
 
 def _add_features(model: PreTrainedModel, args: tuple, kwargs: dict[str, Any], outputs: ModelOutput) -> ModelOutput:
-    if not model.training:
+    if not _distils(model):
         return outputs
     lite = getattr(model.config, "encoder_type", None) == "lite"
     levels = outputs.encoder_last_hidden_state if lite else outputs.encoder_hidden_states

@@ -42,12 +42,13 @@ def decode_detections(logits: Tensor, pred_boxes: Tensor, sizes_hw: Tensor, top_
     return torch.cat([scores[..., None], (index % num_classes)[..., None].to(scores.dtype), boxes_xyxy], dim=-1)
 
 
-def prepare_pixels(images: Tensor, processor) -> Tensor:
+def prepare_pixels(images: Tensor, processor, *, normalise: bool = True) -> Tensor:
     """Model input from resized pictures, equal to what the image processor gives, to the bit.
 
     Args:
         images: uint8 ``(B, 3, H, W)`` RGB on any device, already at the model's size.
         processor: the model's image processor; its rescaling and normalisation are applied.
+        normalise: False leaves the values in [0, 1], whatever the processor does.
 
     Returns:
         float32 ``(B, 3, H, W)`` on the same device.
@@ -56,7 +57,7 @@ def prepare_pixels(images: Tensor, processor) -> Tensor:
         images,
         processor.do_rescale,
         processor.rescale_factor,
-        processor.do_normalize,
+        processor.do_normalize and normalise,
         processor.image_mean,
         processor.image_std,
     )

@@ -8,9 +8,14 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 
+from hf_detr.distillation.student import PROJECTOR
 from hf_detr.errors import TrainingError
 
 logger = logging.getLogger(__name__)
@@ -62,10 +67,60 @@ def last_complete_checkpoint(output_dir: str | Path) -> Path | None:
     return None
 
 
-def ema_updates(training_weights: str | Path) -> int:
-    """How many updates the moving average had when a checkpoint was written."""
-    with safe_open(training_weights, "pt") as file:
-        return int(file.metadata()["ema_updates"])
+class Progress(NamedTuple):
+    """What a checkpoint holds beside the weights that are being trained.
+
+    Attributes:
+        ema_updates: how many updates the moving average had.
+        distillation: state of the distillation term's weight, None without a teacher.
+    """
+
+    ema_updates: int = 0
+    distillation: dict[str, Any] | None = None
+
+
+def save_training_weights(checkpoint: str | Path, model: nn.Module, progress: Progress) -> None:
+    """Write the weights as they are trained, the projector to a teacher among them, into a checkpoint folder."""
+    tensors = {name: tensor.detach().contiguous() for name, tensor in _tensors(model).items()}
+    # Metadata of safetensors is text by text.
+    facts = {"ema_updates": str(progress.ema_updates), "distillation": json.dumps(progress.distillation)}
+    save_file(tensors, Path(checkpoint) / TRAINING_WEIGHTS_FILE, facts)
+
+
+@torch.no_grad()
+def load_training_weights(checkpoint: str | Path, model: nn.Module) -> Progress:
+    """Put the weights of a checkpoint into a model, to the bit.
+
+    Raises:
+        TrainingError: the run had a teacher and this one has none, or the other way round, or one of other channels.
+    """
+    path = Path(checkpoint) / TRAINING_WEIGHTS_FILE
+    weights, own = load_file(path), _tensors(model)
+    then, now = (_projector_channels(tensors) for tensors in (weights, own))
+    if then != now:
+        raise TrainingError(
+            f"{checkpoint} was trained with {_teacher(then)}, this run has {_teacher(now)}. Resume with what the "
+            "recipe.yaml of the run says."
+        )
+    for name, tensor in own.items():
+        tensor.copy_(weights[name])
+    with safe_open(path, "pt") as file:
+        facts = file.metadata()
+    return Progress(int(facts["ema_updates"]), json.loads(facts.get("distillation", "null")))
+
+
+def _tensors(model: nn.Module) -> dict[str, Tensor]:
+    # Tied heads appear under one name only, as safetensors asks.
+    return {name: tensor for name, tensor in [*model.named_parameters(), *model.named_buffers()]}
+
+
+def _projector_channels(tensors: dict[str, Tensor]) -> int | None:
+    weight = tensors.get(f"{PROJECTOR}.weight")
+    return None if weight is None else len(weight)
+
+
+def _teacher(channels: int | None) -> str:
+    return "no teacher" if channels is None else f"a teacher of {channels} channels"
 
 
 def holds_a_run(output_dir: str | Path) -> bool:

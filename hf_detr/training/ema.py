@@ -19,13 +19,20 @@ class ModelEma:
         model: what to average; only its tensors are kept, not the module.
         decay: share of the old average that is kept per update, once warmed up.
         warmup_steps: 0 for a constant decay.
+        left_out: name of a submodule that is not averaged, such as one that is not saved with the model.
     """
 
-    def __init__(self, model: nn.Module, *, decay: float = 0.9999, warmup_steps: float = 1000):
+    def __init__(
+        self, model: nn.Module, *, decay: float = 0.9999, warmup_steps: float = 1000, left_out: str | None = None
+    ):
         self.decay = decay
         self.warmup_steps = warmup_steps
         self.updates = 0
-        self._live = _floating_tensors(model)
+        self._live = {
+            name: tensor
+            for name, tensor in _floating_tensors(model).items()
+            if left_out is None or not name.startswith(f"{left_out}.")
+        }
         self._average = {name: tensor.detach().clone() for name, tensor in self._live.items()}
 
     def decay_at(self, update: int) -> float:

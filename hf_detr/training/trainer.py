@@ -2,7 +2,6 @@
 
 import logging
 import math
-import os
 import shutil
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -11,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Sampler
@@ -21,6 +19,10 @@ from transformers.trainer_callback import PrinterCallback
 from transformers.trainer_utils import rotate_checkpoints
 
 from hf_detr.data.sampling import EpochSampler
+from hf_detr.data.streaming import StreamSampler, is_streamed
+from hf_detr.distillation.arguments import DistillationArguments
+from hf_detr.distillation.student import PROJECTOR, add_feature_projector, remove_feature_projector
+from hf_detr.distillation.teacher import check_teacher
 from hf_detr.errors import CheckpointError, TrainingError
 from hf_detr.evaluation.coco import CocoEvaluator
 from hf_detr.evaluation.tiled import TiledEvaluator, evaluator_for
@@ -33,6 +35,7 @@ from hf_detr.models.loading import no_progress_bars
 from hf_detr.training import checkpoints
 from hf_detr.training.arguments import DetrTrainingArguments
 from hf_detr.training.callbacks import EmaCallback, InterruptCallback, LateMatcherCallback, ProgressBar
+from hf_detr.training.distillation import Distillation
 from hf_detr.training.ema import ModelEma
 from hf_detr.training.optimizer import parameter_groups
 from hf_detr.training.publishing import HubTrainer
@@ -53,11 +56,16 @@ class DetrTrainer(HubTrainer):
         processing_class: the model's image processor; saved with every checkpoint.
         train_dataset, eval_dataset: `DetectionDataset`s.
         data_collator: a `DetectionCollator`.
+        teacher: a frozen vision model, see `load_teacher`, whose features the model's encoder learns; it is not part
+            of the model, of its checkpoints, or of evaluations. None for training without.
+        distillation: the weight of that, and how often the teacher runs; with a weight of 0 it never does.
         kwargs: passed on to `Trainer`.
 
     Raises:
-        TrainingError: the collator resizes to another size than the image processor, or weights are to be sharded.
-        CheckpointError: the smallest size of multi-scale has fewer anchors than the model has queries.
+        TrainingError: the collator resizes to another size than the image processor, weights are to be sharded, or
+            `distillation` names a teacher that is not given.
+        CheckpointError: the smallest size of multi-scale has fewer anchors than the model has queries, or the teacher
+            does not fit.
     """
 
     def __init__(
@@ -69,10 +77,19 @@ class DetrTrainer(HubTrainer):
         train_dataset: Any = None,
         eval_dataset: Any = None,
         data_collator: Any,
+        teacher: nn.Module | None = None,
+        distillation: DistillationArguments | None = None,
         **kwargs: Any,
     ):
         _require_one_size(data_collator.image_size_hw, processing_class)
         _require_enough_anchors(data_collator.train_sizes_hw, model.config)
+        distillation = distillation or DistillationArguments()
+        teacher = _teacher_to_use(teacher, distillation)
+        if teacher is not None:
+            check_teacher(teacher.to(args.device), data_collator.image_size_hw)
+            add_feature_projector(model, teacher.feature_dim)
+        else:
+            remove_feature_projector(model)
         self.criterion = attach_criterion(model)
         use_paper_denoising(model)
         freeze_constants(model)
@@ -113,11 +130,25 @@ class DetrTrainer(HubTrainer):
         self.ema = None
         if args.ema:
             rates = args.rates()
-            self.ema = ModelEma(self.model, decay=rates.ema_decay, warmup_steps=rates.ema_warmup_steps)
+            self.ema = ModelEma(
+                self.model, decay=rates.ema_decay, warmup_steps=rates.ema_warmup_steps, left_out=PROJECTOR
+            )
             self.add_callback(EmaCallback(self.ema))
         change_epoch = args.matcher_change(train_dataset.epoch_length) if train_dataset is not None else None
         if change_epoch is not None:
             self.add_callback(LateMatcherCallback(self.criterion, change_epoch))
+        self.distillation = None
+        if teacher is not None:
+            stop = args.stages(train_dataset.epoch_length).stop if train_dataset is not None else math.inf
+            self.distillation = Distillation(
+                teacher,
+                self.model,
+                distillation,
+                stop_epoch=stop,
+                mean_over_processes=self._mean_over_processes,
+                log=self.log,
+            )
+            self.add_callback(self.distillation)
         self.interrupt = InterruptCallback(self._any_process_interrupted)
         self.add_callback(self.interrupt)
         if args.early_stopping_patience is not None:
@@ -149,7 +180,12 @@ class DetrTrainer(HubTrainer):
         dataset = self.train_dataset if train_dataset is None else train_dataset
         if self.args.train_sampling_strategy != "random":
             return super()._get_train_sampler(dataset)
-        return EpochSampler(dataset, seed=self.args.seed if self.args.data_seed is None else self.args.data_seed)
+        args = self.args
+        seed = args.seed if args.data_seed is None else args.data_seed
+        if is_streamed(dataset):
+            readers = max(args.dataloader_num_workers, 1) * args.world_size
+            return StreamSampler(dataset, seed=seed, batch_size=args.train_batch_size, readers=readers)
+        return EpochSampler(dataset, seed=seed)
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
         for path, reason in inputs.pop("unreadable", ()):
@@ -157,7 +193,8 @@ class DetrTrainer(HubTrainer):
                 self.unreadable[path] = reason
                 logger.warning("Skipped unreadable picture %s: %s", path, reason)
         inputs = super()._prepare_inputs(inputs)
-        inputs["pixel_values"] = prepare_pixels(inputs["pixel_values"], self.processing_class)
+        inputs["images"] = inputs["pixel_values"]  # as they are: a teacher has a normalisation of its own
+        inputs["pixel_values"] = prepare_pixels(inputs["images"], self.processing_class)
         return inputs
 
     def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> Tensor | None:
@@ -224,7 +261,15 @@ class DetrTrainer(HubTrainer):
         super()._run_epoch(*args, **kwargs)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        images, features = inputs.pop("images"), None
+        if self.distillation is not None and self.distillation.is_taught(self.state.global_step):
+            # Before the student's forward, whose activations take the memory until the backward pass.
+            features = self.distillation.teacher(prepare_pixels(images, self.processing_class, normalise=False))
         outputs = model(**inputs, num_items_in_batch=num_items_in_batch)
+        if self.distillation is not None:
+            term = self.distillation.term(outputs.distillation_features, features)
+            outputs.loss_dict["loss_distill"] = term
+            outputs.loss = outputs.loss + term
         for name, value in outputs.loss_dict.items():
             value = value.detach()
             self._loss_sums[name] = self._loss_sums[name] + value if name in self._loss_sums else value
@@ -308,29 +353,19 @@ class DetrTrainer(HubTrainer):
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         super()._save_optimizer_and_scheduler(output_dir)
         if self.args.should_save:
-            updates = self.ema.updates if self.ema is not None else 0
-            save_file(
-                self._training_weights(),
-                os.path.join(output_dir, checkpoints.TRAINING_WEIGHTS_FILE),
-                {"ema_updates": str(updates)},
+            progress = checkpoints.Progress(
+                self.ema.updates if self.ema is not None else 0,
+                self.distillation.state_dict() if self.distillation is not None else None,
             )
-
-    def _training_weights(self) -> dict[str, Tensor]:
-        # Tied heads appear under one name only, as safetensors asks.
-        return {
-            name: tensor.detach().contiguous()
-            for name, tensor in [*self.model.named_parameters(), *self.model.named_buffers()]
-        }
+            checkpoints.save_training_weights(output_dir, self.model, progress)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model=None) -> None:
         self._load_averaged_weights(resume_from_checkpoint)
-        path = os.path.join(resume_from_checkpoint, checkpoints.TRAINING_WEIGHTS_FILE)
-        weights = load_file(path)
-        with torch.no_grad():
-            for name, tensor in [*self.model.named_parameters(), *self.model.named_buffers()]:
-                tensor.copy_(weights[name])
+        progress = checkpoints.load_training_weights(resume_from_checkpoint, self.model)
         if self.ema is not None:
-            self.ema.updates = checkpoints.ema_updates(path)
+            self.ema.updates = progress.ema_updates
+        if self.distillation is not None:
+            self.distillation.load_state_dict(progress.distillation)
 
     def _load_best_model(self) -> None:
         logger.info("Best AP %.4f: %s", self.state.best_metric, self.state.best_model_checkpoint)
@@ -341,9 +376,15 @@ class DetrTrainer(HubTrainer):
         # the file as it is, would drop with no more than a log line.
         with no_progress_bars():
             saved = type(self.model).from_pretrained(checkpoint)
-        self.model.load_state_dict(saved.state_dict())
+        projector = {name: t for name, t in self.model.state_dict().items() if name.startswith(f"{PROJECTOR}.")}
+        self.model.load_state_dict(saved.state_dict() | projector)
         if self.ema is not None:
             self.ema.reset()
+
+    def _mean_over_processes(self, value: float) -> float:
+        if self.args.world_size == 1:
+            return value
+        return self.accelerator.reduce(torch.tensor(value, device=self.args.device), reduction="mean").item()
 
     def _any_process_interrupted(self, here: bool, step: int) -> bool:
         if self.args.world_size == 1:
@@ -352,6 +393,18 @@ class DetrTrainer(HubTrainer):
             return False
         flag = torch.tensor(float(here), device=self.args.device)
         return bool(self.accelerator.reduce(flag, reduction="sum").item())
+
+
+def _teacher_to_use(teacher: nn.Module | None, distillation: DistillationArguments) -> nn.Module | None:
+    """The teacher, or None where its term would always have the weight 0."""
+    if not distillation.ever_weighs:
+        return None
+    if teacher is None and distillation.teacher is not None:
+        raise TrainingError(
+            f"distillation names the teacher {distillation.teacher}, but the trainer got none. Give it one: "
+            "teacher=load_teacher(…)."
+        )
+    return teacher
 
 
 def _require_one_size(image_size_hw: tuple[int, int], processor: Any) -> None:

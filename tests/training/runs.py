@@ -19,7 +19,14 @@ def as_it_is(sample, rng, epoch):
 
 
 def make_trainer(
-    folder: Path, *, data: Path | None = None, model=None, image_size_hw=IMAGE_SIZE_HW, **settings
+    folder: Path,
+    *,
+    data: Path | None = None,
+    model=None,
+    image_size_hw=IMAGE_SIZE_HW,
+    teacher=None,
+    distillation=None,
+    **settings,
 ) -> DetrTrainer:
     """A trainer of a fresh tiny model (seed 0) that writes to ``folder/run``; both splits are the same pictures."""
     if data is None:
@@ -50,6 +57,8 @@ def make_trainer(
         train_dataset=load_coco(pictures, annotations, transform=as_it_is),
         eval_dataset=load_coco(pictures, annotations),
         data_collator=DetectionCollator(image_size_hw),
+        teacher=teacher,
+        distillation=distillation,
     )
 
 
