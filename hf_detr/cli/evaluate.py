@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hf_detr.cli.flags import (
+    add_dense_options,
     add_hub_options,
     add_model_options,
-    add_tile_options,
     hub_options,
     parse_image_size,
     require_positive,
@@ -78,7 +78,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="classes that model and data call differently, such as motorbike:motorcycle",
     )
     scoring.add_argument("--ignore_extra_classes", action="store_true", help="leave out what only the model knows")
-    add_tile_options(add_model_options(parser))
+    add_dense_options(add_model_options(parser))
     parser.add_argument(
         "--num_workers", type=int, metavar="N", help="processes that read pictures; default: by device"
     )
@@ -93,7 +93,9 @@ def main(argv: list[str] | None = None) -> int:
     """
     parser = build_parser()
     args = parser.parse_args(argv)
-    require_positive(parser, batch_size=args.batch_size, max_detections=args.max_detections)
+    require_positive(
+        parser, batch_size=args.batch_size, max_detections=args.max_detections, num_queries=args.num_queries
+    )
     image_size_hw = parse_image_size(parser, args.image_size)
     split = find_split(args.data, args.split, args.images, args.annotations, hub_options(args))
 
@@ -122,6 +124,7 @@ def main(argv: list[str] | None = None) -> int:
         revision=args.revision,
         tile=args.tile,
         tile_overlap=args.tile_overlap,
+        num_queries=args.num_queries,
     )
     class_of = match_model_classes(
         detector.id2label, dataset.index, class_map=args.class_map, ignore_extra=args.ignore_extra_classes

@@ -27,8 +27,14 @@ def add_model_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGrou
     return running
 
 
-def add_tile_options(group: argparse._ArgumentGroup) -> None:
-    """The flags for looking at pictures tile by tile; `hf_detr.tiles.Tiling.of` takes their values."""
+def add_dense_options(group: argparse._ArgumentGroup) -> None:
+    """The flags for pictures with many or small objects; `Detector.from_pretrained` takes their values."""
+    group.add_argument(
+        "--num_queries",
+        type=int,
+        metavar="N",
+        help="most objects found in one picture or tile; needs no training. Default: as many as in training",
+    )
     group.add_argument(
         "--tile",
         type=int,

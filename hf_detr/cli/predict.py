@@ -9,7 +9,7 @@ from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hf_detr.cli.flags import add_model_options, add_tile_options, parse_image_size, require_positive
+from hf_detr.cli.flags import add_dense_options, add_model_options, parse_image_size, require_positive
 from hf_detr.errors import DatasetError, HfDetrError
 
 if TYPE_CHECKING:
@@ -43,9 +43,15 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("images", nargs="+", help="pictures, folders of pictures, or patterns such as 'photos/*.jpg'")
     parser.add_argument("--output_dir", type=Path, required=True, metavar="DIR", help="where the results go")
     parser.add_argument("--threshold", type=float, default=0.5, help="least confidence of a detection; default: 0.5")
+    parser.add_argument(
+        "--max_detections",
+        type=int,
+        metavar="N",
+        help="keep the best N of each picture; default: all above the threshold",
+    )
     parser.add_argument("--no_pictures", action="store_true", help="write detections.json only")
     parser.add_argument("--overwrite", action="store_true", help="replace earlier results in --output_dir")
-    add_tile_options(add_model_options(parser))
+    add_dense_options(add_model_options(parser))
     return parser
 
 
@@ -57,7 +63,9 @@ def main(argv: list[str] | None = None) -> int:
     """
     parser = build_parser()
     args = parser.parse_args(argv)
-    require_positive(parser, batch_size=args.batch_size)
+    require_positive(
+        parser, batch_size=args.batch_size, max_detections=args.max_detections, num_queries=args.num_queries
+    )
     image_size_hw = parse_image_size(parser, args.image_size)
     paths = find_pictures(args.images, leave_out=args.output_dir)
     if (args.output_dir / RESULTS_FILE).exists() and not args.overwrite:
@@ -74,6 +82,7 @@ def main(argv: list[str] | None = None) -> int:
         revision=args.revision,
         tile=args.tile,
         tile_overlap=args.tile_overlap,
+        num_queries=args.num_queries,
     )
     unreadable: list[UnreadableImageError] = []
     counts = predict_to_folder(
@@ -81,6 +90,7 @@ def main(argv: list[str] | None = None) -> int:
         paths,
         args.output_dir,
         threshold=args.threshold,
+        max_detections=args.max_detections,
         batch_size=args.batch_size,
         draw=not args.no_pictures,
         unreadable=unreadable,
@@ -102,6 +112,7 @@ def predict_to_folder(
     output_dir: Path,
     *,
     threshold: float,
+    max_detections: int | None = None,
     batch_size: int,
     draw: bool,
     unreadable: "list[UnreadableImageError]",
@@ -128,7 +139,13 @@ def predict_to_folder(
         CocoResultsWriter(output_dir / RESULTS_FILE) as writer,
         tqdm(total=len(paths), desc="predicting", unit=" images", disable=None) as bar,
     ):
-        stream = detector.stream(paths, threshold=threshold, batch_size=batch_size, on_unreadable=unreadable.append)
+        stream = detector.stream(
+            paths,
+            threshold=threshold,
+            max_detections=max_detections,
+            batch_size=batch_size,
+            on_unreadable=unreadable.append,
+        )
         for image, found in stream:
             results = found.to_coco(image_ids[found.path])
             named = {"file_name": str(found.path)}

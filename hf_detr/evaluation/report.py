@@ -21,6 +21,7 @@ from hf_detr.evaluation.results import CocoResultsWriter, coco_results
 
 if TYPE_CHECKING:
     from hf_detr.data.dataset import DetectionDataset
+    from hf_detr.data.index import DetectionIndex
     from hf_detr.inference.detector import Detector
 
 logger = logging.getLogger(__name__)
@@ -161,6 +162,7 @@ def evaluate_to_folder(
     index, output_dir = dataset.index, Path(output_dir)
     evaluator = CocoEvaluator(index, max_detections=max_detections, backend=backend)
     errors = ErrorCounts(index)
+    _warn_of_few_queries(detector, index)
     make_folder(output_dir)
     with CocoResultsWriter(output_dir / PREDICTIONS_FILE) as writer:
 
@@ -201,6 +203,21 @@ def evaluate_to_folder(
     }
     write_json(output_dir / METRICS_FILE, content)
     return content
+
+
+def _warn_of_few_queries(detector: "Detector", index: "DetectionIndex") -> None:
+    if detector.num_queries is None or detector.tiling is not None:
+        return
+    objects = index.objects_per_image
+    crowded = int((objects > detector.num_queries).sum())
+    if crowded:
+        logger.warning(
+            "%d pictures have more objects (up to %d) than the model finds in one picture, %d. Raise --num_queries, "
+            "or look tile by tile with --tile.",
+            crowded,
+            objects.max(),
+            detector.num_queries,
+        )
 
 
 def describe_evaluation(

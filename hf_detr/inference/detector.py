@@ -59,6 +59,7 @@ class Detector:
         revision: str = "main",
         tile: int | tuple[int, int] | None = None,
         tile_overlap: float = 0.2,
+        num_queries: int | None = None,
     ) -> "Detector":
         """Load a local folder or Hub id.
 
@@ -71,16 +72,24 @@ class Detector:
             tile: detect in tiles of this side, or height and width, in pixels of the pictures; each is resized to the
                 model's size. Default: in the whole picture at once.
             tile_overlap: share of a tile that its neighbour repeats; objects up to that size are seen whole.
+            num_queries: most objects found in one picture or tile, where it is not to be the number the model was
+                trained with.
 
         Raises:
-            CheckpointError: it cannot be found or read, or does not take this image size.
+            CheckpointError: it cannot be found or read, or does not take this image size or number of queries.
         """
         tiling = Tiling.of(tile, tile_overlap)
         exported = find_exported(model_name_or_path)
         if exported is not None:
+            if num_queries is not None:
+                raise CheckpointError(
+                    f"{exported} has the queries it was exported with. Export the model again with another number."
+                )
             return cls(*load_exported(exported, device, image_size_hw), tiling=tiling)
         model, processor = load_detector(model_name_or_path, revision)
-        return cls.from_model(model, processor, device=device, image_size_hw=image_size_hw, tiling=tiling)
+        return cls.from_model(
+            model, processor, device=device, image_size_hw=image_size_hw, tiling=tiling, num_queries=num_queries
+        )
 
     @classmethod
     def from_model(
@@ -91,28 +100,50 @@ class Detector:
         device: str | torch.device | None = None,
         image_size_hw: tuple[int, int] | None = None,
         tiling: Tiling | None = None,
+        num_queries: int | None = None,
     ) -> "Detector":
         """From a model in memory; it is put into evaluation mode and moved to the device."""
+        if num_queries is not None:
+            if model.config.learn_initial_query:
+                raise CheckpointError("This model has learnt its queries: their number cannot be changed.")
+            model.config.num_queries = num_queries
+        if image_size_hw is not None or num_queries is not None:
+            check_image_size(model.config, image_size_hw or _input_size_hw(processor))
         if image_size_hw is not None:
-            check_image_size(model.config, image_size_hw)
             processor.size = {"height": image_size_hw[0], "width": image_size_hw[1]}
         return cls(TorchBackend(model, device), processor, model.config.id2label, tiling=tiling)
 
+    @property
+    def num_queries(self) -> int | None:
+        """Most objects found in one picture or tile; None where the runtime does not tell."""
+        return self.backend.model.config.num_queries if isinstance(self.backend, TorchBackend) else None
+
     def __call__(
-        self, images: ImageSource | Iterable[ImageSource], *, threshold: float = 0.5, batch_size: int = 8
+        self,
+        images: ImageSource | Iterable[ImageSource],
+        *,
+        threshold: float = 0.5,
+        max_detections: int | None = None,
+        batch_size: int = 8,
     ) -> Detections | list[Detections]:
         """Detect objects in one picture, or in each of several.
 
         Args:
             images: paths, PIL pictures or ``uint8 (H, W, 3)`` RGB arrays.
             threshold: detections with a score above it are returned.
+            max_detections: of these the best ones of each picture; by default all that the model has queries for.
             batch_size: pictures, or tiles of one, that go through the model at once.
 
         Raises:
             UnreadableImageError: a file cannot be read.
         """
         single = isinstance(images, ImageSource)
-        stream = self.stream([images] if single else images, threshold=threshold, batch_size=batch_size)
+        stream = self.stream(
+            [images] if single else images,
+            threshold=threshold,
+            max_detections=max_detections,
+            batch_size=batch_size,
+        )
         found = [detections for _, detections in stream]
         return found[0] if single else found
 
@@ -121,6 +152,7 @@ class Detector:
         images: Iterable[ImageSource],
         *,
         threshold: float = 0.5,
+        max_detections: int | None = None,
         batch_size: int = 8,
         on_unreadable: Callable[[UnreadableImageError], None] | None = None,
     ) -> Iterator[tuple[np.ndarray, Detections]]:
@@ -129,6 +161,7 @@ class Detector:
         Args:
             images: as for a call.
             threshold: as for a call.
+            max_detections: as for a call.
             batch_size: as for a call.
             on_unreadable: called for each file that cannot be read, which is then left out; without it the error is
                 raised.
@@ -146,10 +179,10 @@ class Detector:
                     raise
                 on_unreadable(error)
             if len(batch) == at_once:
-                yield from self._detect_batch(batch, threshold, batch_size)
+                yield from self._detect_batch(batch, threshold, max_detections, batch_size)
                 batch = []
         if batch:
-            yield from self._detect_batch(batch, threshold, batch_size)
+            yield from self._detect_batch(batch, threshold, max_detections, batch_size)
 
     @property
     def prepare(self) -> Callable[[np.ndarray], Tensor]:
@@ -219,17 +252,21 @@ class Detector:
         return image, self.prepare(image) if self.tiling is None else None, path
 
     def _detect_batch(
-        self, batch: list[tuple[np.ndarray, Tensor | None, Path | None]], threshold: float, batch_size: int
+        self,
+        batch: list[tuple[np.ndarray, Tensor | None, Path | None]],
+        threshold: float,
+        max_detections: int | None,
+        batch_size: int,
     ) -> Iterator[tuple[np.ndarray, Detections]]:
-        if self.tiling is not None:
-            for image, _, path in batch:
-                rows = self.detect_picture(image, batch_size=batch_size).astype(np.float32)
-                yield image, Detections.from_rows(rows, self.id2label, image.shape[:2], threshold=threshold, path=path)
-            return
-        sizes_hw = torch.tensor([image.shape[:2] for image, _, _ in batch])
-        found = self.detect(torch.stack([prepared for _, prepared, _ in batch]), sizes_hw).cpu().numpy()
+        at_least = max_detections or 0
+        if self.tiling is None:
+            sizes_hw = torch.tensor([image.shape[:2] for image, _, _ in batch])
+            found = self.detect(torch.stack([prepared for _, prepared, _ in batch]), sizes_hw, at_least).cpu().numpy()
+        else:
+            found = [self.detect_picture(image, at_least, batch_size).astype(np.float32) for image, _, _ in batch]
         for (image, _, path), rows in zip(batch, found, strict=True):
-            yield image, Detections.from_rows(rows, self.id2label, image.shape[:2], threshold=threshold, path=path)
+            best = rows[:max_detections]
+            yield image, Detections.from_rows(best, self.id2label, image.shape[:2], threshold=threshold, path=path)
 
 
 def _prepare(image: np.ndarray, size_hw: tuple[int, int]) -> Tensor:

@@ -12,7 +12,7 @@ from hf_detr.cli.main import main
 from hf_detr.data.dataset import DetectionDataset
 from hf_detr.data.splits import Split, load_index
 from hf_detr.data.tiles import TiledDataset, tile_index
-from hf_detr.errors import HfDetrError
+from hf_detr.errors import CheckpointError, HfDetrError
 from hf_detr.evaluation.coco import CocoEvaluator
 from hf_detr.evaluation.loop import evaluate_detector
 from hf_detr.evaluation.report import evaluate_to_folder, render_metrics
@@ -131,11 +131,37 @@ def test_the_commands_look_tile_by_tile(model_folder, tmp_path, capsys):
     metrics = json.loads((tmp_path / "e" / "metrics.json").read_text())
     assert metrics["images"] == 2 and (metrics["tile_size_hw"], metrics["tile_overlap"]) == ([64, 64], 0.3)
     picture = str(data / "valid" / "0000.jpg")
-    out = ["--output_dir", str(tmp_path / "p"), "--threshold", "0"]
+    out = ["--output_dir", str(tmp_path / "p"), "--threshold", "0", "--num_queries", "40", "--max_detections", "90"]
     assert main(["predict", str(model_folder), picture, *out, *tile]) == 0
     boxes = np.array([row["bbox"] for row in json.loads((tmp_path / "p" / "detections.json").read_text())])
+    assert len(boxes) == 90
     assert (boxes[:, 0] + boxes[:, 2]).max() > 64 and (boxes[:, :2] >= 0).all()
     capsys.readouterr()
     refused = ["predict", str(model_folder), picture, "--output_dir", str(tmp_path / "q"), "--tile", "1", "2", "3"]
     assert main(refused) == 2
     assert "one number, or height and width; got 1 2 3" in capsys.readouterr().err
+
+
+def test_queries_and_detections_can_be_other_than_in_training(model_folder, pictures):
+    def found(threshold=0.0, max_detections=None, **settings):
+        detector = Detector.from_pretrained(model_folder, device="cpu", **settings)
+        return detector(pictures[0], threshold=threshold, max_detections=max_detections)
+
+    trained, more = found(), found(num_queries=60)
+    assert (len(trained), len(more)) == (30, 60)
+    assert len(found(max_detections=50)) == 50  # a query can stand for several classes
+    assert found(max_detections=3).scores.tolist() == trained.scores[:3].tolist()
+    assert len(found(tile=32, max_detections=7)) == 7
+    with pytest.raises(CheckpointError, match=r"num_queries is 100, .* The largest num_queries that works is 80"):
+        found(num_queries=100)
+
+
+def test_more_objects_than_queries_are_stated(model_folder, dataset, tmp_path, caplog):
+    detector = Detector.from_pretrained(model_folder, device="cpu", num_queries=40)
+    evaluate_to_folder(detector, dataset, tmp_path, model_name="tiny", num_pictures=0, progress=False)
+    stated = "1 pictures have more objects (up to 600) than the model finds in one picture, 40"
+    assert stated in caplog.text
+    caplog.clear()
+    detector.tiling = Tiling((1000, 1000))
+    evaluate_to_folder(detector, dataset, tmp_path, model_name="tiny", num_pictures=0, progress=False)
+    assert "more objects" not in caplog.text
