@@ -21,7 +21,7 @@ Draw pictures of an epoch with their boxes, exactly as `hf-detr train` would giv
 # Settings that decide what pictures look like, beside those of the group Augmentation.
 _SETTINGS = (
     *HUB_SETTINGS,
-    *("image_size", "tile_size", "tile_overlap", "tile_min_visible", "num_train_epochs", "flat_epochs"),
+    *("streaming", "image_size", "tile_size", "tile_overlap", "tile_min_visible", "num_train_epochs", "flat_epochs"),
 )
 
 

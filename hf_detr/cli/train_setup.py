@@ -1,6 +1,7 @@
 """The parts of a training run, made from its recipe."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +9,7 @@ from hf_detr.cli.flags import hub_options
 from hf_detr.errors import DatasetError, RecipeError, TrainingError
 
 if TYPE_CHECKING:
+    from hf_detr.data.arguments import DataArguments
     from hf_detr.data.augment import Augmentation
     from hf_detr.data.collate import DetectionCollator
     from hf_detr.data.dataset import DetectionDataset
@@ -49,11 +51,15 @@ def find_splits(recipe: "Recipe") -> "dict[str, Split]":
 
     Raises:
         DatasetError: no data given, half of a pair given, or nothing found.
+        RecipeError: as `refuse_what_cannot_be_streamed`.
     """
     from hf_detr.data import splits as data_splits
 
     data = recipe.data
-    splits = data_splits.find_splits(data.data, hub_options(data)) if data.data else {}
+    if data.streaming:
+        refuse_what_cannot_be_streamed(data)
+    hub = replace(hub_options(data), streaming=data.streaming, shuffle_window=data.shuffle_window)
+    splits = data_splits.find_splits(data.data, hub) if data.data else {}
     for name, images, annotations in (
         ("train", data.train_images, data.train_annotations),
         ("valid", data.valid_images, data.valid_annotations),
@@ -61,11 +67,29 @@ def find_splits(recipe: "Recipe") -> "dict[str, Split]":
         if (images is None) != (annotations is None):
             raise DatasetError(f"--{name}_images and --{name}_annotations go together; one of them is missing.")
         if images is not None:
-            splits[name] = data_splits.Split(name, Path(images), Path(annotations))
+            splits[name] = data_splits.explicit_split(name, Path(images), Path(annotations))
     if "train" not in splits:
         found = f"{data.data} has only: {', '.join(splits)}." if splits else "No data set was given."
         raise DatasetError(f"{found} Give --data DIR with a train split, or --train_images and --train_annotations.")
     return splits
+
+
+def refuse_what_cannot_be_streamed(data: "DataArguments") -> None:
+    """Streaming goes with Parquet files and pictures as they are.
+
+    Raises:
+        RecipeError: with anything else.
+    """
+    from hf_detr.data.hub_sources import is_hub_data
+
+    if not data.data or not is_hub_data(data.data):
+        raise RecipeError(f"streaming is for --data with Parquet files, on the Hub or in a folder; got {data.data}.")
+    if data.tile_size is not None:
+        raise RecipeError("streaming and tile_size do not go together: each tile would fetch its picture again.")
+    if data.cache_images != "none":
+        raise RecipeError("streaming and cache_images do not go together: streaming is for what does not fit.")
+    if data.shuffle_window < 1:
+        raise RecipeError(f"shuffle_window must be 1 or more, got {data.shuffle_window}")
 
 
 def refuse_bad_data(splits: "dict[str, Split]", recipe: "Recipe") -> None:
@@ -76,8 +100,12 @@ def refuse_bad_data(splits: "dict[str, Split]", recipe: "Recipe") -> None:
     """
     from hf_detr.data.checks import check_fast
     from hf_detr.data.findings import errors_of, render_findings
+    from hf_detr.data.index_cache import is_cached
 
     used = {name: split for name, split in splits.items() if name in ("train", "valid")}
+    for name in [name for name, split in used.items() if is_cached(split)]:
+        path = used.pop(name).annotations_path
+        logger.info("%s is not checked: it is large, and has not changed since it was read before.", path)
     size_hw = image_size_hw(recipe)
     if recipe.data.tile_size is None:
         findings = check_fast(used, num_queries=recipe.model.num_queries, image_size_hw=size_hw)
@@ -87,7 +115,7 @@ def refuse_bad_data(splits: "dict[str, Split]", recipe: "Recipe") -> None:
     skipped = {"file.empty"} if recipe.data.on_unreadable == "skip" else set()
     errors = [finding for finding in errors_of(findings) if finding.check not in skipped]
     if errors:
-        where = recipe.data.data or used["train"].annotations_path
+        where = recipe.data.data or splits["train"].annotations_path
         raise DatasetError(
             f"{where} cannot be trained on:\n\n{render_findings(errors)}\n\n"
             "`hf-detr check` shows everything; --check_data false trains all the same."

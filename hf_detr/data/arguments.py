@@ -31,10 +31,18 @@ class DataArguments:
             "choices": ["xywh", "xyxy", "cxcywh", "xywh_norm", "xyxy_norm", "cxcywh_norm"],
         },
     )
+    streaming: bool = field(
+        default=False,
+        metadata={"help": "Read training pictures from Parquet files where they are, on the Hub or a slow disk."},
+    )
+    shuffle_window: int = field(
+        default=1000,
+        metadata={"help": "With streaming: pictures, undecoded, that each loader process draws from at a time."},
+    )
     train_images: str | None = field(default=None, metadata={"help": "Training pictures, if --data does not fit."})
-    train_annotations: str | None = field(default=None, metadata={"help": "COCO file of --train_images."})
+    train_annotations: str | None = field(default=None, metadata={"help": "Their annotations: a file or a folder."})
     valid_images: str | None = field(default=None, metadata={"help": "Validation pictures, likewise."})
-    valid_annotations: str | None = field(default=None, metadata={"help": "COCO file of --valid_images."})
+    valid_annotations: str | None = field(default=None, metadata={"help": "Likewise, of --valid_images."})
     image_size: list[int] = field(
         default_factory=lambda: [640],
         metadata={"help": "Input size in pixels: one number for a square, or height and width. Multiples of 32."},

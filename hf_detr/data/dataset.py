@@ -1,5 +1,6 @@
 """Pictures with their boxes, one at a time: an annotation index made into a ``torch.utils.data.Dataset``."""
 
+import functools
 import logging
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -139,7 +140,8 @@ class DetectionDataset(Dataset):
                 return sample
             epoch = sample["epoch"]
             rng = sample_rng(self.seed, epoch, image, repetition)
-            changed = self.transform(sample | {"load_other": self._load_other}, rng, epoch)
+            load_other = functools.partial(self._load_other, self.index.others(image))
+            changed = self.transform(sample | {"load_other": load_other}, rng, epoch)
         changed.pop("load_other", None)  # it would take the whole data set along on its way out of a worker
         return changed
 
@@ -203,8 +205,8 @@ class DetectionDataset(Dataset):
             )
         return self._stand_in(image, tuple(unreadable))
 
-    def _load_other(self, rng: np.random.Generator) -> Sample:
-        return self._load_readable(int(rng.integers(len(self))))
+    def _load_other(self, others: range, rng: np.random.Generator) -> Sample:
+        return self._load_readable(others[int(rng.integers(len(others)))])
 
     def _candidates(self, image: int) -> Iterator[int]:
         """Pictures to try in turn: in training every other one after the picture itself, in evaluation no other."""
@@ -239,18 +241,23 @@ def annotated_as_stored(annotated_hw: tuple[int, int], stored_hw: tuple[int, int
     return tuple(annotated_hw) == tuple(stored_hw) != orient_size_hw(stored_hw, orientation)
 
 
-def _log_unusable_boxes(index: DetectionIndex) -> None:
+def _log_unusable_boxes(index: DetectionIndex, images_at_once: int = 100_000) -> None:
     """Say once what training leaves out; judged by the annotated sizes, so that no picture has to be opened."""
-    sizes_hw = np.repeat(index.sizes_hw, np.diff(index.first), axis=0).astype(np.float64)
-    sizes_hw[sizes_hw == 0] = np.inf
-    boxes_xyxy = xywh_to_xyxy(index.boxes_xywh)
-    inside = clip_xyxy(boxes_xyxy, (sizes_hw[:, 0], sizes_hw[:, 1]))
-    single = ~index.is_crowd
-    no_area = single & ~is_valid_xyxy(inside)
-    cut = single & ~no_area & (inside != boxes_xyxy).any(-1)
-    left_out = {"crowd regions": index.is_crowd.sum(), "boxes without area inside their picture": no_area.sum()}
-    if cut.any():
-        logger.info("%s: %d boxes stick out of their picture and are cut at its border", index.name, cut.sum())
-    for what, count in left_out.items():
+    crowds = no_area = cut = 0
+    for start in range(0, len(index), images_at_once):  # or millions of boxes would be in memory several times
+        bounds = index.first[start : start + images_at_once + 1]
+        rows = slice(bounds[0], bounds[-1])
+        sizes_hw = np.repeat(index.sizes_hw[start : start + images_at_once], np.diff(bounds), axis=0).astype(float)
+        sizes_hw[sizes_hw == 0] = np.inf
+        boxes_xyxy = xywh_to_xyxy(index.boxes_xywh[rows])
+        inside = clip_xyxy(boxes_xyxy, (sizes_hw[:, 0], sizes_hw[:, 1]))
+        single, valid = ~index.is_crowd[rows], is_valid_xyxy(inside)
+        crowds += np.count_nonzero(~single)
+        no_area += np.count_nonzero(single & ~valid)
+        cut += np.count_nonzero(single & valid & (inside != boxes_xyxy).any(-1))
+    if cut:
+        logger.info("%s: %d boxes stick out of their picture and are cut at its border", index.name, cut)
+    for what, count in {"crowd regions": crowds, "boxes without area inside their picture": no_area}.items():
         if count:
-            logger.info("%s: training leaves out %d %s (of %d annotations)", index.name, count, what, len(single))
+            total = len(index.is_crowd)
+            logger.info("%s: training leaves out %d %s (of %d annotations)", index.name, count, what, total)

@@ -1,7 +1,7 @@
 """The rows of a Hugging Face data set: annotations by the column, pictures one by one, both without decoding."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -106,7 +106,7 @@ class ArrowPictures:
 
     def file_names(self) -> list[str]:
         paths = self._part("path")
-        return [""] * len(self._dataset) if paths is None else [os.path.basename(path or "") for path in paths]
+        return [""] * len(self._dataset) if paths is None else base_names(paths)
 
     def file_sizes(self) -> np.ndarray:
         contents = self._values if _is_binary(self._values.type) else pc.struct_field(self._values, "bytes")
@@ -126,6 +126,11 @@ class ArrowPictures:
 
     def _picked(self, values: pa.ChunkedArray) -> pa.ChunkedArray:
         return values if self._rows is None else values.take(pa.array(self._rows))
+
+
+def base_names(paths: Iterable[str | None]) -> list[str]:
+    """Names of files without their folders, ``""`` for none."""
+    return [os.path.basename(path or "") for path in paths]
 
 
 def _is_binary(kind: pa.DataType) -> bool:

@@ -13,6 +13,7 @@ from hf_detr.errors import DatasetError
 if TYPE_CHECKING:
     from datasets import Dataset
 
+    from hf_detr.data.hub_rows import RowSource
     from hf_detr.data.hub_tables import RowSplit
 
 ROWS = "rows"  # the format of a split that is rows of a Hugging Face data set
@@ -32,6 +33,8 @@ class HubOptions:
         train_split, valid_split: its splits to train and to evaluate on, parts of them included, such as
             ``"train[:90%]"``; None to go by their names.
         box_format: one of ``box_formats.BOX_FORMATS``; None to find it out.
+        streaming: read the pictures of the training split from where they are, without a copy on this disk.
+        shuffle_window: with streaming, pictures that each loader process draws from at a time.
     """
 
     config: str | None = None
@@ -39,6 +42,8 @@ class HubOptions:
     train_split: str | None = None
     valid_split: str | None = None
     box_format: str | None = None
+    streaming: bool = False
+    shuffle_window: int = 1000
 
 
 def is_hub_data(data: str | Path) -> bool:
@@ -68,9 +73,12 @@ def find_hub_splits(data: str | Path, options: HubOptions) -> "dict[str, RowSpli
     from hf_detr.data.hub_rows import ArrowRows
     from hf_detr.data.hub_tables import RowTables
 
-    parts = _load(str(data), options)
-    specs = name_splits(list(parts), options, source=str(data))
-    rows = {name: ArrowRows(_part(parts, spec, source=str(data))) for name, spec in specs.items()}
+    if options.streaming:
+        rows = _open_stream(str(data), options)
+    else:
+        parts = _load(str(data), options)
+        specs = name_splits(list(parts), options, source=str(data))
+        rows = {name: ArrowRows(_part(parts, spec, source=str(data))) for name, spec in specs.items()}
     return RowTables(str(data), rows, box_format=options.box_format).splits()
 
 
@@ -134,6 +142,49 @@ def _load(data: str, options: HubOptions) -> "Mapping[str, Dataset]":
             revision = None if folder.is_dir() else options.revision
             loaded = load_dataset(data, options.config, revision=revision)
     return loaded if isinstance(loaded, DatasetDict) else {"train": loaded}
+
+
+def _open_stream(data: str, options: HubOptions) -> "dict[str, RowSource]":
+    """The training split where it is; the validation split, which is read many times, copied to this disk.
+
+    Raises:
+        DatasetError: no Parquet files, parts of splits, or no training split.
+    """
+    from datasets import load_dataset, load_dataset_builder
+
+    from hf_detr.data.hub_rows import ArrowRows
+    from hf_detr.data.parquet_rows import ParquetRows
+
+    is_folder = Path(data).is_dir()
+    if is_folder and _is_saved(Path(data)):
+        raise DatasetError(f"{data}: its Arrow files are on this disk, and are read bit by bit without --streaming.")
+    with _failures_explained(data):
+        builder = load_dataset_builder(data, options.config, revision=None if is_folder else options.revision)
+    files = {str(name): list(map(str, paths)) for name, paths in (builder.config.data_files or {}).items()}
+    if not files or not all(path.endswith(".parquet") for paths in files.values() for path in paths):
+        raise DatasetError(
+            f"{data}: only Parquet files can be streamed. "
+            + (
+                "Train without --streaming: what is in a folder needs no copy."
+                if is_folder
+                else "The Hub has a Parquet copy of most data sets: add --data_revision refs/convert/parquet."
+            )
+        )
+    specs = name_splits(list(files), options, source=data)
+    parts = [spec for name, spec in specs.items() if name != "test" and spec not in files]
+    if parts or "train" not in specs:
+        raise DatasetError(
+            f"{data}: with --streaming, --train_split and --valid_split take whole splits, and there must be one to "
+            f"train on. It has: {', '.join(files)}" + (f"; not: {', '.join(parts)}." if parts else ".")
+        )
+    rows: dict[str, RowSource] = {
+        "train": ParquetRows(files[specs["train"]], features=builder.info.features, window=options.shuffle_window)
+    }
+    if "valid" in specs:
+        with _failures_explained(data):
+            copied = load_dataset("parquet", data_files={"valid": files[specs["valid"]]}, split="valid")
+        rows["valid"] = ArrowRows(copied)
+    return rows
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -19,6 +19,18 @@ class PackedStrings:
         self._offsets = np.zeros(len(encoded) + 1, dtype=np.int64)
         np.cumsum([len(text) for text in encoded], out=self._offsets[1:])
 
+    @classmethod
+    def of_arrays(cls, encoded: np.ndarray, offsets: np.ndarray) -> "PackedStrings":
+        """The list whose `arrays` these are."""
+        strings = cls(())
+        strings._bytes, strings._offsets = encoded, offsets
+        return strings
+
+    @property
+    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
+        """All strings in UTF-8, ``uint8``, and ``int64`` where each begins and the last one ends."""
+        return self._bytes, self._offsets
+
     def __len__(self) -> int:
         return len(self._offsets) - 1
 
@@ -32,6 +44,15 @@ class Pictures(Protocol):
 
     def read(self, image: int) -> Path | bytes:
         """The file of image number ``image``, or the content of one."""
+        ...
+
+
+@runtime_checkable
+class NearbyPictures(Pictures, Protocol):
+    """Pictures of which it is slow to read one anywhere, and quick to read another one near the last."""
+
+    def near(self, image: int) -> range:
+        """The images near image number ``image``, itself among them."""
         ...
 
 
@@ -102,6 +123,10 @@ class DetectionIndex:
     def picture(self, image: int) -> Path | bytes:
         """The file of image number ``image``, or its content where it has no file of its own."""
         return self.image_path(image) if self.pictures is None else self.pictures.read(image)
+
+    def others(self, image: int) -> range:
+        """The images that those are drawn from which are put together with this one, itself among them."""
+        return self.pictures.near(image) if isinstance(self.pictures, NearbyPictures) else range(len(self))
 
     def image_id(self, image: int) -> int | str:
         """The id that the annotation file gives image number ``image``."""

@@ -108,9 +108,13 @@ class EpochSampler(Sampler):
         counts = draw_counts(self.dataset.repeats, len(self.dataset), rng)
         images = np.repeat(np.arange(len(counts)), counts)
         repetitions = np.arange(len(images)) - np.repeat(np.cumsum(counts) - counts, counts)
-        for position in rng.permutation(len(images)).tolist():
+        for position in self.order(images, rng).tolist():
             image, repetition = int(images[position]), int(repetitions[position])
             yield (image, repetition) if repetition else image
+
+    def order(self, images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Positions ``(n,)`` in the ``images`` ``(n,)`` of an epoch, which are in ascending order."""
+        return rng.permutation(len(images))
 
 
 def draw_counts(repeats: np.ndarray | None, num_images: int, rng: np.random.Generator) -> np.ndarray:
