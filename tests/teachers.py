@@ -1,6 +1,7 @@
 """Teachers small enough for a test, with random weights, saved as the real ones are."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -11,21 +12,25 @@ from hf_detr.models.loading import no_progress_bars
 TEACHER_DIM = 24  # channels of the features of the DINOv3 vision transformer
 
 
-def save_tiny_dinov3(folder: Path, *, hidden_size: int = TEACHER_DIM, patch_size: int = 16, seed: int = 0) -> Path:
-    """A vision transformer of DINOv3 in Transformers' layout; returns `folder`."""
+def save_tiny_dinov3(
+    folder: Path, *, patch_size: int = 16, edit: Mapping[str, torch.Tensor] | None = None, seed: int = 0
+) -> Path:
+    """A vision transformer of DINOv3 in Transformers' layout, with the tensors of ``edit``; returns `folder`."""
     from transformers import DINOv3ViTConfig, DINOv3ViTModel
 
     torch.manual_seed(seed)
     config = DINOv3ViTConfig(
         patch_size=patch_size,
-        hidden_size=hidden_size,
+        hidden_size=TEACHER_DIM,
         intermediate_size=32,
         num_hidden_layers=2,
         num_attention_heads=2,
         num_register_tokens=4,
     )
+    model = DINOv3ViTModel(config)
+    model.load_state_dict(model.state_dict() | dict(edit or {}))
     with no_progress_bars():
-        DINOv3ViTModel(config).save_pretrained(folder)
+        model.save_pretrained(folder)
     return folder
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from hf_detr.cli.main import main
 from hf_detr.cli.train_setup import augmentation_policy, image_size_hw, training_arguments
+from hf_detr.distillation.arguments import DistillationArguments
 from hf_detr.losses.options import criterion_options
 from hf_detr.models.families import build_config, check_image_size, override_config
 from hf_detr.models.published import PUBLISHED
@@ -17,6 +18,7 @@ from hf_detr.recipes import RECIPES_DIR, Recipe, find_recipe, header_line, load_
 from hf_detr.training.arguments import DetrTrainingArguments
 from hf_detr.training.schedule import fit_warmup, flat_cosine, linear_warmup
 from tests.synthetic import make_coco
+from tests.teachers import save_tiny_dinov3
 from tests.tiny import IMAGE_SIZE_HW, save_tiny_detector, tiny_overrides
 
 COCO_IMAGES = 118_287
@@ -231,6 +233,20 @@ def test_it_has_the_authors_policy(name: str) -> None:
         assert policy.copyblend == pytest.approx(official.blend[1:])
 
 
+@pytest.mark.parametrize(
+    ("size", "weight", "share", "tolerance", "final"),
+    [("s", 5, 11, 1, 20), ("m", 5, 3.5, 0.25, 15), ("l", 15, 2, 0.1, 15), ("x", 20, 2, 0.25, 20)],
+)
+def test_rt_detr_v4_has_its_teacher(size, weight, share, tolerance, final) -> None:
+    assert load_recipe(f"rt_detr_v4/{size}").distill == DistillationArguments(
+        "facebook/dinov3-vitb16-pretrain-lvd1689m",
+        distill_weight=weight,
+        distill_target_share=share,
+        distill_tolerance=tolerance,
+        distill_final_weight=final,
+    )
+
+
 # Only the number of epochs has to change
 
 
@@ -294,6 +310,8 @@ def test_its_tiny_twin_trains(name: str, tiny: str | None, tmp_path: Path) -> No
         start = ["--model_name_or_path", str(save_tiny_detector(tmp_path / "start"))]
     else:
         start = ["--config_overrides", json.dumps(tiny_overrides(tiny))]
+    if load_recipe(name).distill.teacher is not None:
+        start += ["--teacher", str(save_tiny_dinov3(tmp_path / "teacher"))]
     settings = {"num_train_epochs": 2, "image_size": 64, "multi_scale": False, "per_device_train_batch_size": 4}
     settings |= {"logging_steps": 1, "dataloader_num_workers": 0, "report_to": "none", "use_cpu": True}
     flags = [str(item) for key, value in settings.items() for item in (f"--{key}", value)]

@@ -13,6 +13,8 @@ from hf_detr.models.variants import FAMILIES
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from hf_detr.recipes import Recipe
+
 _DESCRIPTION = """\
 Families and sizes with the numbers their authors published; or the counted parameters and GFLOPs of one of them, of a
 recipe, or of a checkpoint.
@@ -89,7 +91,17 @@ def model_facts(model: str, size: str | None, image_size: list[int] | None) -> d
     }
     if variant in PUBLISHED:
         facts["published"] = PUBLISHED[variant]._asdict()
+    recipe = _recipe(model)
+    if recipe is not None and recipe.distill.teacher is not None:
+        facts["teacher"] = recipe.distill.teacher
     return facts
+
+
+def _recipe(model: str) -> "Recipe | None":
+    from hf_detr.recipes import load_recipe, recipe_names
+
+    is_recipe = model in recipe_names() or Path(model).suffix in (".yaml", ".yml")
+    return load_recipe(model) if is_recipe else None
 
 
 def _build(model: str, size: str | None) -> tuple["PreTrainedModel", tuple[int, int]]:
@@ -97,14 +109,13 @@ def _build(model: str, size: str | None) -> tuple["PreTrainedModel", tuple[int, 
     from hf_detr.models.labels import default_labels
     from hf_detr.models.loading import load_detector, load_from_scratch
     from hf_detr.models.variants import FAMILIES
-    from hf_detr.recipes import load_recipe, recipe_names
 
     if model in FAMILIES:
         side = FAMILIES[model][size].image_side if size in FAMILIES[model] else 640
         detector, _ = load_from_scratch(model, str(size), id2label=default_labels(80), image_size_hw=(side, side))
         return detector, (side, side)
-    if model in recipe_names() or Path(model).suffix in (".yaml", ".yml"):
-        recipe = load_recipe(model)
+    recipe = _recipe(model)
+    if recipe is not None:
         image_size_hw = (recipe.data.image_size[0], recipe.data.image_size[-1])
         if recipe.model.from_scratch:
             detector, _ = load_from_scratch(
@@ -131,3 +142,5 @@ def fact_lines(facts: dict[str, Any]) -> Iterator[str]:
     if "published" in facts:
         published = facts["published"]
         yield f"  published: AP {published['average_precision']:g}, {published['latency_ms']:g} ms on a T4"
+    if "teacher" in facts:
+        yield f"  learns from {facts['teacher']}, in training only"

@@ -47,6 +47,7 @@ def describe_run(recipe: "Recipe", trainer: Any, checkpoint: Path | None) -> str
         *describe_sampling(recipe, trainer.train_dataset),
         ("model", f"{config.model_type}, {parameters / 1e6:.1f} M parameters ({trained / parameters:.0%} trained), "
                   f"{config.num_queries} queries, from {start}"),
+        *describe_teacher(recipe, trainer),
         ("input", f"{height} x {width} px{', multi-scale' * recipe.augment.multi_scale}"),
         ("augment", describe_policy(recipe.augment, augmentation_policy(recipe, args, num_images))),
         ("batch", f"{args.total_batch_size} = {args.train_batch_size} per device x {args.world_size} processes x "
@@ -73,6 +74,22 @@ def describe_tiles(recipe: "Recipe", dataset: Any) -> list[tuple[str, str]]:
         ("tiles", f"{len(dataset):,} of {pictures:,} pictures, {height} x {width} px, overlap "
                   f"{recipe.data.tile_overlap:g}; {empty:.0%} without objects")
     ]  # fmt: skip
+
+
+def describe_teacher(recipe: "Recipe", trainer: Any) -> list[tuple[str, str]]:
+    """A row that says from whom the model learns, and how much; none without a teacher."""
+    if trainer.distillation is None:
+        return []
+    distill, teacher = recipe.distill, trainer.distillation.teacher
+    often = "in every step" if distill.teacher_every == 1 else f"every {distill.teacher_every} steps"
+    weight = f"weight {distill.distill_weight:g}"
+    if distill.distill_target_share is not None:
+        share, tolerance = distill.distill_target_share, distill.distill_tolerance
+        weight += f", adapted to {share:g} ± {tolerance:g} % of the gradient in the encoder"
+    if distill.distill_final_weight is not None:
+        weight += f", {distill.distill_final_weight:g} after the first epoch of the last stage"
+    precision = str(teacher.dtype).removeprefix("torch.")
+    return [("teacher", f"{distill.teacher}, {teacher.feature_dim} channels, {precision}, {often}; {weight}")]
 
 
 def describe_sampling(recipe: "Recipe", dataset: Any) -> list[tuple[str, str]]:

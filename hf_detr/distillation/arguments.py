@@ -52,7 +52,10 @@ class DistillationArguments:
     )
     distill_final_weight: float | None = field(
         default=None,
-        metadata={"help": "Weight in the last stage, without heavy augmentation, if the weight is adaptive."},
+        metadata={
+            "help": "If the weight is adaptive: the weight after the first epoch of the last stage, and where the encoder "
+            "gets no gradient."
+        },
     )
 
     @property

@@ -28,6 +28,8 @@ RUN_FILE = "run.json"
 
 _FAMILIES = {
     "d_fine": ("D-FINE", "https://huggingface.co/papers/2410.13842"),
+    "deim": ("DEIM", "https://huggingface.co/papers/2412.04234"),
+    "rt_detr_v4": ("RT-DETRv4", "https://huggingface.co/papers/2510.25257"),
     "rt_detr_v2": ("RT-DETRv2", "https://huggingface.co/papers/2407.17140"),
 }
 _METRIC_NAMES = {
@@ -38,6 +40,7 @@ _METRIC_NAMES = {
     "APm": "APm, medium objects",
     "APl": "APl, large objects: above 96² px",
 }
+_DINOV3_LICENCE = "https://ai.meta.com/resources/models-and-libraries/dinov3-license"
 _LISTED_CLASSES = 20
 _HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")
 
@@ -92,7 +95,7 @@ def model_card(folder: str | Path, model_id: str | None = None, *, license_id: s
         threshold=f"{metrics.get('threshold') or 0.5:.2g}",
         data=_data(facts, classes),
         training=_training(folder, facts),
-        licence=f"`{license_id}`. The pictures it was trained on may come with terms of their own.",
+        licence=f"`{license_id}`. The pictures it was trained on may come with terms of their own.{_teacher(facts)}",
     )
     return _signed(re.sub(r"\n{3,}", "\n\n", text))
 
@@ -254,6 +257,18 @@ def _training(folder: Path, facts: RunFacts | None) -> str:
     if facts is not None and facts.versions:
         lines.append("With " + ", ".join(f"{name} {version}" for name, version in facts.versions.items()) + ".")
     return "\n".join(lines) + "\n"
+
+
+def _teacher(facts: RunFacts | None) -> str:
+    """What a user of a distilled model should know about its teacher."""
+    teacher = facts.training.get("teacher") if facts else None
+    if teacher is None:
+        return ""
+    licence = f"[DINOv3's licence]({_DINOV3_LICENCE})" if "dinov3" in teacher.lower() else "the teacher's licence"
+    return (
+        f"\n\nIts encoder learnt from the features of `{teacher}`. Nothing of that teacher is part of this model, but "
+        f"read {licence} for what it asks of those who use it."
+    )
 
 
 def _table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:

@@ -42,6 +42,7 @@ class Distillation(TrainerCallback):
         log: Callable[[dict[str, float]], None],
     ):
         self.teacher = teacher
+        self.name = arguments.teacher
         self.every = arguments.teacher_every
         self.stop_epoch = stop_epoch
         self.weight = AdaptiveWeight(

@@ -1,7 +1,8 @@
 """What a model card tells about a run."""
 
 from importlib import metadata
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from hf_detr import __version__
 from hf_detr.hub.card import RunFacts
@@ -42,6 +43,21 @@ def run_facts(trainer: "DetrTrainer", dataset: str) -> RunFacts:
             "device": str(args.device),
             "processes": args.world_size,
             "minutes": round(seconds / 60, 1),
+            **_teacher_facts(trainer),
         },
         versions={"hf_detr": __version__, **{package: metadata.version(package) for package in _PACKAGES}},
     )
+
+
+def _teacher_facts(trainer: "DetrTrainer") -> dict[str, Any]:
+    """From whom the model learnt, without the path to it, and with which weights; nothing without a teacher."""
+    distillation = trainer.distillation
+    if distillation is None:
+        return {}
+    name = distillation.name or type(distillation.teacher).__name__
+    weights = [row["distill_weight"] for row in trainer.state.log_history if "distill_weight" in row]
+    low, high = min(weights, default=0), max(weights, default=0)
+    return {
+        "teacher": Path(name).name if Path(name).exists() else name,
+        "distillation weight": f"{low:.3g}" if low == high else f"{low:.3g} to {high:.3g}",
+    }

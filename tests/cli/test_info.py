@@ -55,6 +55,12 @@ def test_a_recipe(capsys: pytest.CaptureFixture[str]) -> None:
     assert facts["parameters"] > 1_000_000 and facts["image_size_hw"] == [160, 160]
 
 
+def test_a_recipe_with_a_teacher(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", "rt_detr_v4/s"]) == 0
+    out = capsys.readouterr().out
+    assert "rt_detr_v4 s" in out and "  learns from facebook/dinov3-vitb16-pretrain-lvd1689m, in training only" in out
+
+
 def test_an_unknown_size(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info", "d_fine", "xxl"]) == 2
     assert "choose one of: n, s, m, l, x" in capsys.readouterr().err
