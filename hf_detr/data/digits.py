@@ -57,7 +57,7 @@ def make_digits(folder: str | Path, options: DigitsOptions | None = None) -> boo
             f"{folder} holds something other than this digits data set (another one, or one with files missing). "
             "Name another folder, or delete this one first."
         )
-    glyphs, classes = _load_handwriting()
+    glyphs, classes = load_handwriting()
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as workplace:
         unfinished = Path(workplace) / folder.name
@@ -87,7 +87,7 @@ def _file_names(split: str, options: DigitsOptions) -> list[str]:
     return [f"{number:05d}.jpg" for number in range(getattr(options, split))]
 
 
-def _load_handwriting() -> tuple[np.ndarray, np.ndarray]:
+def load_handwriting() -> tuple[np.ndarray, np.ndarray]:
     """Ink ``(1797, 8, 8)`` float32 from 0 to 1, and the digits written ``(1797,)``."""
     try:
         from sklearn.datasets import load_digits

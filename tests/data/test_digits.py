@@ -30,7 +30,7 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def handwriting() -> tuple[np.ndarray, np.ndarray]:
-    return digits._load_handwriting()
+    return digits.load_handwriting()
 
 
 def annotations_of(folder: Path, split: str) -> dict:
