@@ -1,12 +1,14 @@
 """The splits of a data set in any format: found in a folder, read as a table for checks or as an index to train on."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from hf_detr.data.findings import render_findings
 from hf_detr.data.formats import explicit_split, find_file_splits, read_file_table
 from hf_detr.data.hub_sources import ROWS, HubOptions, find_hub_splits, is_hub_data
 from hf_detr.data.index import DetectionIndex
+from hf_detr.data.index_cache import cached_index
 from hf_detr.data.record_checks import structural_findings
 from hf_detr.data.table import AnnotationTable, Split
 from hf_detr.data.table_index import index_of_table
@@ -44,7 +46,9 @@ def read_table(split: Split) -> AnnotationTable:
 
 
 def load_index(split: Split, class_names: Sequence[str] | None = None) -> DetectionIndex:
-    """The annotations of a split as arrays. Whether the pictures exist is not looked at.
+    """The annotations of a split as arrays, from large files mapped, see `hf_detr.data.index_cache`.
+
+    Whether the pictures exist is not looked at.
 
     Args:
         split: where it is kept.
@@ -56,6 +60,10 @@ def load_index(split: Split, class_names: Sequence[str] | None = None) -> Detect
         DatasetError: as `read_table`, errors that leave no way to use it (all of them are listed), or objects of
             classes that are not in `class_names`.
     """
+    return cached_index(split, class_names, partial(_read_index, split, class_names))
+
+
+def _read_index(split: Split, class_names: Sequence[str] | None) -> DetectionIndex:
     table = read_table(split)
     findings = structural_findings(table)
     if findings:
