@@ -165,3 +165,9 @@ def test_more_objects_than_queries_are_stated(model_folder, dataset, tmp_path, c
     detector.tiling = Tiling((1000, 1000))
     evaluate_to_folder(detector, dataset, tmp_path, model_name="tiny", num_pictures=0, progress=False)
     assert "more objects" not in caplog.text
+
+
+def test_an_exported_model_keeps_its_queries(tmp_path):
+    (tmp_path / "model.onnx").touch()
+    with pytest.raises(CheckpointError, match="has the queries it was exported with"):
+        Detector.from_pretrained(tmp_path, num_queries=10)
