@@ -5,7 +5,8 @@ names and shapes of its state dict: detections, parameter counts, every loss ter
 these weights, computes the same, and prints the largest differences. Exit code 1 if one is beyond its tolerance.
 
 Tolerances: logits 1e-4 and boxes 1e-5, rows matched as sets; detections with equal classes; loss terms 1e-5 relative;
-gradient norms 1e-2 relative. Float32 has noise of its own, so that
+gradient norms 1e-2 relative, and as much for the share of the gradient in the encoder that RT-DETRv4 goes by. Float32
+has noise of its own, so that
 
 - up to two rows may differ where the selection of queries ends in a tie (its gap is in the golden file),
 - differences of loss terms below 1e-6 do not count; weighted terms are around 1,
@@ -23,7 +24,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from safetensors.torch import load_file
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
@@ -32,6 +32,9 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from hf_detr import attach_criterion, convert_checkpoint
+from hf_detr.distillation.adaptive import GradientShare
+from hf_detr.distillation.loss import feature_distillation_loss
+from hf_detr.distillation.student import transformer_encoder_parameters
 from hf_detr.models.decoding import decode_detections
 from tests.goldens.official_inputs import (
     official_images,
@@ -52,6 +55,7 @@ SCORES_TOLERANCE, PIXELS_TOLERANCE = 1e-4 / 4, 1e-5 * 640  # what the two above 
 LOSS_TOLERANCE, GRADIENT_TOLERANCE = 1e-5, 1e-2
 LOSS_FLOOR, LOSS_NOISE_LIMIT, LOSS_NOISE_FLOOR = 1e-6, 2e-4, 1e-5
 GRADIENT_FLOOR = 1e-7
+PROJECTOR = "encoder.feature_projector"  # its group of gradient norms
 TIE = 1e-5  # a gap between scores below which the selection of queries depends on rounding
 ROWS_AT_A_TIE = 2
 
@@ -248,6 +252,25 @@ def training(name: str, model, figures: dict, case_name: str, official_of: dict)
         f"{tolerance:.1e}",
         max(differences.values()) <= tolerance,
     )
+    if "encoder_grad_percentage" in case:
+        yield from distillation(name, model, case, tolerance)
+
+
+def distillation(name: str, model, case: dict, tolerance: float) -> Iterator[Row]:
+    """What a teacher adds: the projector's gradient, and the figure that the adaptive weight goes by.
+
+    The official code takes the figure from parameters with the prefix that DDP gives their names, so that it is 0
+    on a single process (``encoder_grad_percentage_without_ddp_prefix``); ours does not depend on names.
+    """
+    gradients = [parameter.grad.double().norm() for parameter in model.feature_projector.parameters()]
+    share = GradientShare(transformer_encoder_parameters(model), model.parameters())
+    share.update()
+    for check, ours, theirs in (
+        ("projector's gradient", torch.stack(gradients).norm().item(), case["grad_l2_groups"][PROJECTOR]),
+        ("encoder's share of the gradient", share.mean(), case["encoder_grad_percentage"]),
+    ):
+        difference = relative(ours - theirs, theirs)
+        yield Row(name, check, f"{difference:.1e}", f"{tolerance:.1e}", difference <= tolerance)
 
 
 def relative(difference: float, value: float) -> float:
@@ -280,8 +303,7 @@ def training_losses(model, case: dict, images: Tensor, *, late: bool) -> dict[st
     losses = dict(outputs.loss_dict)
     if "loss_distill" in case["losses"]:
         teacher = official_teacher_features(*images.shape[-2:])
-        similarity = F.cosine_similarity(outputs.distillation_features, teacher, dim=1)
-        losses["loss_distill"] = 5 * (1 - similarity).mean()
+        losses["loss_distill"] = 5 * feature_distillation_loss(outputs.distillation_features, teacher)
     return losses
 
 

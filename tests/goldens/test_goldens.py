@@ -25,6 +25,7 @@ def test_models_compute_what_the_official_code_computes(name):
     rows = list(compare(FOLDER / name))
     assert len(rows) > 10
     assert [row for row in rows if not row.passed] == []
+    assert any(row.check == "encoder's share of the gradient" for row in rows) == name.startswith("rtv4")
 
 
 def test_a_difference_is_shown_and_is_an_exit_code(tmp_path, capsys):
