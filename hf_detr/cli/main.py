@@ -24,6 +24,7 @@ GROUPS = {
         "predict": ("hf_detr.cli.predict", "find objects in pictures: drawn, and as COCO JSON"),
         "convert": ("hf_detr.cli.convert", "an official checkpoint to a folder for Transformers, and back"),
         "export": ("hf_detr.cli.export", "a model for ONNX Runtime and others, compared with the original"),
+        "benchmark": ("hf_detr.cli.benchmark", "latency and throughput of models on their runtimes, side by side"),
         "push": ("hf_detr.cli.push", "publish a trained model on the Hugging Face Hub"),
     },
     "Look up": {

@@ -166,18 +166,18 @@ def predict_to_folder(
     return counts
 
 
-def find_pictures(sources: Iterable[str], leave_out: Path) -> list[Path]:
+def find_pictures(sources: Iterable[str], leave_out: Path | None = None) -> list[Path]:
     """Picture files named directly, below folders, or by patterns; each once, folders and patterns in order of names.
 
     Args:
         sources: files, folders and patterns.
-        leave_out: a folder whose content is not looked at: that of the results.
+        leave_out: a folder whose content is not looked at, such as that of the results.
 
     Raises:
         DatasetError: a source does not exist or holds no pictures.
     """
     found: dict[Path, None] = {}
-    results = leave_out.absolute()
+    results = leave_out.absolute() if leave_out is not None else None
     for source in sources:
         pictures = [path for path in _pictures_of(source) if results not in path.absolute().parents]
         if not pictures:

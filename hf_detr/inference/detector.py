@@ -60,6 +60,7 @@ class Detector:
         tile: int | tuple[int, int] | None = None,
         tile_overlap: float = 0.2,
         num_queries: int | None = None,
+        num_threads: int | None = None,
     ) -> "Detector":
         """Load a local folder or Hub id.
 
@@ -74,6 +75,7 @@ class Detector:
             tile_overlap: share of a tile that its neighbour repeats; objects up to that size are seen whole.
             num_queries: most objects found in one picture or tile, where it is not to be the number the model was
                 trained with.
+            num_threads: of the runtime on the CPU, by default its own choice; of PyTorch it is that of the process.
 
         Raises:
             CheckpointError: it cannot be found or read, or does not take this image size or number of queries.
@@ -85,7 +87,9 @@ class Detector:
                 raise CheckpointError(
                     f"{exported} has the queries it was exported with. Export the model again with another number."
                 )
-            return cls(*load_exported(exported, device, image_size_hw), tiling=tiling)
+            return cls(*load_exported(exported, device, image_size_hw, num_threads), tiling=tiling)
+        if num_threads is not None:
+            torch.set_num_threads(num_threads)
         model, processor = load_detector(model_name_or_path, revision)
         return cls.from_model(
             model, processor, device=device, image_size_hw=image_size_hw, tiling=tiling, num_queries=num_queries
@@ -202,16 +206,18 @@ class Detector:
             ``(B, D, 6)`` float32 on the backend's device, best first: score, class id, and left, top, right,
             bottom in pixels of the original picture.
         """
-        pixel_values = prepared.to(self.backend.device)
-        if not self.backend.takes_uint8:
-            pixel_values = prepare_pixels(pixel_values, self.processor)
-        outputs = self.backend(pixel_values, sizes_hw)
+        outputs = self.backend(self.model_input(prepared), sizes_hw)
         if self.backend.gives_detections:
             scores, class_ids, boxes_xyxy = outputs
             return torch.cat([scores[..., None], class_ids[..., None].to(scores.dtype), boxes_xyxy], dim=-1)
         logits, pred_boxes = outputs
         top_k = max(at_least, detections_per_image(self.processor, logits.shape[1]))
         return decode_detections(logits, pred_boxes, sizes_hw, top_k=top_k)
+
+    def model_input(self, prepared: Tensor) -> Tensor:
+        """What the backend is called with: ``prepared`` on its device, rescaled and normalised unless it does that."""
+        pixels = prepared.to(self.backend.device)
+        return pixels if self.backend.takes_uint8 else prepare_pixels(pixels, self.processor)
 
     def detect_picture(self, image: np.ndarray, at_least: int = 0, batch_size: int = 8) -> np.ndarray:
         """Run the model on one picture, or on its tiles where there are to be any.

@@ -30,7 +30,10 @@ def find_exported(model_name_or_path: str | os.PathLike) -> Path | None:
 
 
 def load_exported(
-    file: Path, device: str | torch.device | None, image_size_hw: tuple[int, int] | None
+    file: Path,
+    device: str | torch.device | None,
+    image_size_hw: tuple[int, int] | None,
+    num_threads: int | None = None,
 ) -> tuple[Backend, Any, dict[int, str]]:
     """The backend, the image processor and the class names of an exported model.
 
@@ -38,6 +41,7 @@ def load_exported(
         file: what `find_exported` found; the model's configuration and preprocessing lie beside it.
         device: by default the best that torch and the runtime have.
         image_size_hw: height and width of the input in pixels, where the graph takes another than its own.
+        num_threads: on the CPU, by default the runtime's choice.
 
     Raises:
         CheckpointError: a file is missing or cannot be read, the number of classes differs, or the graph does not take
@@ -51,7 +55,7 @@ def load_exported(
     register()
     config = AutoConfig.from_pretrained(file.parent)
     processor = AutoImageProcessor.from_pretrained(file.parent)
-    backend = _BACKENDS[file.suffix](file, device)
+    backend = _BACKENDS[file.suffix](file, device, num_threads)
     if backend.num_classes not in (None, config.num_labels):
         raise CheckpointError(
             f"{file} tells {backend.num_classes} classes apart, the config.json beside it names {config.num_labels}. "
