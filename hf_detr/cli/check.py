@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from hf_detr.data.splits import Split
 
 _DESCRIPTION = """\
-Find everything that is wrong with a data set in COCO format, before an hour of training on it.
+Find everything that is wrong with a data set, before an hour of training on it.
 
   hf-detr check my_data                       # annotations, files, every picture, and a drawn sample
   hf-detr check my_data --fast                # annotations and files only: seconds, also on COCO
@@ -25,22 +25,24 @@ Find everything that is wrong with a data set in COCO format, before an hour of 
 """
 
 _EPILOG = """\
-DIR is one of the layouts that people have (val or valid, with or without year, test too):
+DIR is a data set in one of these layouts (val or valid, with or without year, test too), or the
+file that describes it, such as my_data/data.yaml:
 
-  DIR/train/_annotations.coco.json            pictures in DIR/train/
-  DIR/annotations/instances_train2017.json    pictures in DIR/train2017/ or DIR/images/train2017/
-  DIR/annotations/instances_train.json        pictures in DIR/images/train/ or DIR/images/
-  DIR/train.json                              pictures in DIR/train/
+  COCO        DIR/train/_annotations.coco.json, DIR/annotations/instances_train2017.json, DIR/train.json
+  YOLO        DIR/data.yaml, or DIR/images/train/ and DIR/labels/train/ with DIR/classes.txt
+  Pascal VOC  DIR/ImageSets/Main/train.txt, DIR/VOC2007/ImageSets/..., or DIR/train/*.xml
+  CSV         DIR/train/_annotations.csv, DIR/train.csv, or DIR/annotations.csv with a column split
+  others      Objects365, CrowdHuman, Hugging Face datasets; docs/data.md has an example of each
 
-Every finding has an id that stays the same (box.outside), a severity, the file, image id and
-annotation id, and says what to do:
+Every finding has an id that stays the same (box.outside), a severity, the file and the annotation
+id or line, and says what to do:
 
   ERROR    training, or the numbers measured, would be wrong; `hf-detr train` refuses most of them
   WARNING  probably not what you want, but training copes with it and says how
   INFO     good to know
 
 exit code: 0 no errors (with --strict: no warnings either), 1 errors found, 2 nothing to check:
-no such folder, no annotations in it, or a file that is not COCO
+no such folder, no annotations in it, or a file that cannot be read
 """
 
 _MAX_WIDTH = 100
@@ -58,7 +60,9 @@ def build_parser() -> argparse.ArgumentParser:
         "data", metavar="DIR", nargs="?", type=Path, help="folder with the data set, or USER/NAME on the Hub"
     )
     parser.add_argument("--images", metavar="DIR", type=Path, help="pictures, if no layout fits; with --annotations")
-    parser.add_argument("--annotations", metavar="FILE", type=Path, help="COCO file of --images")
+    parser.add_argument(
+        "--annotations", metavar="FILE", type=Path, help="their annotations: a file, or a folder of labels"
+    )
     add_hub_options(parser.add_argument_group("Hugging Face data sets"))
     parser.add_argument("--fast", action="store_true", help="do not open the pictures")
     parser.add_argument(
@@ -110,11 +114,16 @@ def main(argv: list[str] | None = None) -> int:
     else:
         print(report.render(width=min(_MAX_WIDTH, shutil.get_terminal_size((_MAX_WIDTH, 24)).columns)))
     if args.sample > 0 and not args.fast:
-        name = args.data.absolute().name if args.data else args.annotations.stem
+        name = _name_of(args.data or args.annotations)
         sample = _save_sample(splits, args.sample, args.output_dir or Path("check") / name)
         # With --json the report alone is on stdout.
         print(f"\nDrawn sample: {sample or 'none, there is nothing to draw'}", file=sys.stderr if args.json else None)
     return report.strict_exit_code if args.strict else report.exit_code
+
+
+def _name_of(data: Path) -> str:
+    """What to call a data set: its folder, or the file that describes it without its ending."""
+    return data.stem if data.is_file() else data.absolute().name
 
 
 def _splits(
@@ -125,13 +134,13 @@ def _splits(
     Raises:
         DatasetError: nothing named, half of a pair, or nothing found.
     """
-    from hf_detr.data.splits import Split, find_splits
+    from hf_detr.data.splits import explicit_split, find_splits
 
     if (images is None) != (annotations is None):
         raise DatasetError("--images and --annotations go together; one of them is missing.")
     if (data is None) == (images is None):
         raise DatasetError("Check what? Give either DIR, or --images DIR and --annotations FILE.")
-    return find_splits(data, hub) if data else {"train": Split("train", images, annotations)}
+    return find_splits(data, hub) if data else {"train": explicit_split("train", images, annotations)}
 
 
 def _save_sample(splits: Mapping[str, "Split"], count: int, output_dir: Path) -> Path | None:

@@ -43,7 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
     data.add_argument("--data", metavar="DIR", help="data set in one of the usual layouts, or USER/NAME on the Hub")
     data.add_argument("--split", choices=["valid", "test", "train"], default="valid", help="default: valid")
     data.add_argument("--images", metavar="DIR", help="pictures, where --data does not fit; with --annotations")
-    data.add_argument("--annotations", metavar="FILE", help="COCO file of --images")
+    data.add_argument("--annotations", metavar="FILE", help="their annotations: a file, or a folder of labels")
     add_hub_options(data)
     results = parser.add_argument_group("results")
     results.add_argument(
@@ -167,14 +167,14 @@ def find_split(
     Raises:
         DatasetError: nothing named, half of a pair, or no such split.
     """
-    from hf_detr.data.splits import Split, find_splits
+    from hf_detr.data.splits import explicit_split, find_splits
 
     if (images is None) != (annotations is None):
         raise DatasetError("--images and --annotations go together; one of them is missing.")
     if (data is None) == (images is None):
         raise DatasetError("Evaluate on what? Give either --data DIR, or --images DIR and --annotations FILE.")
     if images is not None:
-        return Split(Path(annotations).stem, Path(images), Path(annotations))
+        return explicit_split(Path(annotations).stem, Path(images), Path(annotations))
     splits = find_splits(data, hub)
     if split not in splits:
         raise DatasetError(f"{data} has no {split} split. It has: {', '.join(splits)}. Choose one with --split.")

@@ -47,6 +47,11 @@ def pictures_below(folder: Path) -> list[str]:
     )
 
 
+def pictures_by_stem(folder: Path) -> dict[str, str]:
+    """`pictures_below` by their paths without the ending."""
+    return {os.path.splitext(picture)[0]: picture for picture in pictures_below(folder)}
+
+
 def has_pictures(folder: Path) -> bool:
     """Whether there is a picture in the folder or in those in it; stops at the first."""
     return any(
@@ -80,15 +85,15 @@ def read_class_list(path: Path) -> tuple[str, ...]:
     Raises:
         DatasetError: not text, a name twice, or an empty line in between.
     """
-    names = [line.strip() for line in read_text(path).rstrip().splitlines()]
-    twice = {name for name in names if names.count(name) > 1}
-    if twice:
-        name = min(twice)
-        number = len(names) - names[::-1].index(name)
-        raise DatasetError(
-            f"{path}: line {number}: {'an empty line' if not name else f'the class {name!r} a second time'}. Every "
-            "line is the name of one class, the first line that of class 0."
-        )
+    names: dict[str, None] = {}
+    for number, line in enumerate(read_text(path).rstrip().splitlines(), 1):
+        name = line.strip()
+        if not name or name in names:
+            raise DatasetError(
+                f"{path}: line {number}: {f'the class {name!r} a second time' if name else 'an empty line'}. Every "
+                "line is the name of one class, the first line that of class 0."
+            )
+        names[name] = None
     return tuple(names)
 
 

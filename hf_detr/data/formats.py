@@ -9,6 +9,9 @@ from pathlib import Path
 
 from hf_detr.data.coco_layouts import COCO_LAYOUTS_TEXT, OBJECTS365, coco_split, find_coco_splits
 from hf_detr.data.coco_table import read_coco_table
+from hf_detr.data.crowdhuman import CROWDHUMAN_LAYOUTS_TEXT, find_crowdhuman_splits, read_crowdhuman_table
+from hf_detr.data.csv_layouts import CSV_LAYOUTS_TEXT, csv_split, csv_troubles, find_csv_splits
+from hf_detr.data.csv_table import read_csv_table
 from hf_detr.data.folders import EXPLICIT, listing, split_named
 from hf_detr.data.table import AnnotationTable, Split
 from hf_detr.data.voc_layouts import VOC_LAYOUTS_TEXT, find_voc_splits, voc_split
@@ -39,12 +42,16 @@ _FORMATS: Mapping[str, Format] = {
     "coco": Format("COCO", find_coco_splits, COCO_LAYOUTS_TEXT, (".json",)),
     "yolo": Format("YOLO", find_yolo_splits, YOLO_LAYOUTS_TEXT, (".yaml", ".yml")),
     "voc": Format("Pascal VOC", find_voc_splits, VOC_LAYOUTS_TEXT),
+    "csv": Format("CSV", find_csv_splits, CSV_LAYOUTS_TEXT, (".csv", ".tsv")),
+    "crowdhuman": Format("CrowdHuman", find_crowdhuman_splits, CROWDHUMAN_LAYOUTS_TEXT, (".odgt",)),
 }
 _READERS: Mapping[str, Callable[[Split], AnnotationTable]] = {
     "coco": read_coco_table,
     OBJECTS365: read_coco_table,
     "yolo": read_yolo_table,
     "voc": read_voc_table,
+    "csv": read_csv_table,
+    "crowdhuman": read_crowdhuman_table,
 }
 FILE_SUFFIXES = tuple(suffix for kind in _FORMATS.values() for suffix in kind.file_suffixes)
 
@@ -97,6 +104,10 @@ def explicit_split(name: str, images_dir: Path, annotations_path: Path) -> Split
     match annotations_path.suffix.lower():
         case ".yaml" | ".yml":
             return Split(name, images_dir, annotations_path, "yolo")
+        case ".csv" | ".tsv":
+            return csv_split(name, images_dir, annotations_path)
+        case ".odgt":
+            return Split(name, images_dir, annotations_path, "crowdhuman")
         case _:
             return coco_split(name, images_dir, annotations_path)
 
@@ -134,5 +145,6 @@ def _nothing_recognised(data: Path) -> str:
     if split_named(data.absolute().name) or any((*data.glob("_annotations.*"), *data.glob("annotations.json"))):
         parent = data.absolute().parent
         lines.append(f"This looks like one split of a data set: give the folder above it, {parent}.")
+    lines += csv_troubles(data)
     lines.append(f"Looked for:\n{_layouts_text()}\n{EXPLICIT}")
     return "\n".join(lines)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hf_detr.data.csv_layouts import find_csv_splits
 from hf_detr.data.splits import Split, load_index
 from hf_detr.data.voc_layouts import find_voc_splits
 from hf_detr.data.yolo_layouts import find_yolo_splits
@@ -94,6 +95,34 @@ def load_voc(
         DatasetError: no such split, or as `hf_detr.data.splits.load_index`.
     """
     found = _one_of(find_voc_splits(_existing(data)), split, data, "Pascal VOC")
+    return load_split(found, transform=transform, class_names=class_names, seed=seed, on_unreadable=on_unreadable)
+
+
+def load_csv(
+    data: str | Path,
+    split: str = "train",
+    *,
+    transform: Callable | None = None,
+    class_names: Sequence[str] | None = None,
+    seed: int = 0,
+    on_unreadable: str = "skip",
+) -> "DetectionDataset":
+    """One split of a data set whose boxes are rows of CSV files.
+
+    >>> train = load_csv("my_data/train.csv")  # doctest: +SKIP
+
+    Args:
+        data: a CSV file, or a folder with one, with one for each split, or with ``train/_annotations.csv``.
+        split: ``"train"``, ``"valid"`` or ``"test"``.
+        transform: see `DetectionDataset`.
+        class_names: see `hf_detr.data.splits.load_index`.
+        seed: of the transform's randomness.
+        on_unreadable: ``"skip"`` or ``"raise"`` on a picture that cannot be read, see `DetectionDataset`.
+
+    Raises:
+        DatasetError: no such split, or as `hf_detr.data.splits.load_index`.
+    """
+    found = _one_of(find_csv_splits(_existing(data)), split, data, "CSV")
     return load_split(found, transform=transform, class_names=class_names, seed=seed, on_unreadable=on_unreadable)
 
 

@@ -156,10 +156,11 @@ def table_of_boxes(
     boxes_xywh: np.ndarray,
     locate: Callable[[int], dict[str, Any]],
     class_ids: Sequence[Id] | None = None,
+    areas: np.ndarray | None = None,
     is_crowd: np.ndarray | None = None,
     findings: Sequence[Finding] = (),
 ) -> AnnotationTable:
-    """A table for formats in which a picture has no id but its name, and boxes no area of their own.
+    """A table for formats in which a picture has no id but its name, and boxes mostly no area of their own.
 
     Args:
         split: where it was read from.
@@ -171,10 +172,12 @@ def table_of_boxes(
         boxes_xywh: ``(M, 4)`` pixels.
         locate: see `AnnotationTable`.
         class_ids: K numbers that the labels have for the classes; None where they have the names.
+        areas: ``(M,)`` pixels², NaN for width times height; None for that throughout.
         is_crowd: ``(M,)`` bool; None for no crowds.
         findings: what reading came upon.
     """
     boxes_xywh = np.asarray(boxes_xywh, np.float64).reshape(-1, 4)
+    box_areas = boxes_xywh[:, 2] * boxes_xywh[:, 3]
     return AnnotationTable(
         split=split,
         image_ids=file_names,
@@ -185,7 +188,7 @@ def table_of_boxes(
         image_of=np.asarray(image_of, np.int64),
         category_of=np.asarray(category_of, np.int64),
         boxes_xywh=boxes_xywh,
-        areas=boxes_xywh[:, 2] * boxes_xywh[:, 3],
+        areas=box_areas if areas is None else np.where(np.isnan(areas), box_areas, areas),
         is_crowd=np.zeros(len(boxes_xywh), bool) if is_crowd is None else is_crowd,
         locate=locate,
         findings=tuple(findings),

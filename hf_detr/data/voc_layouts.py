@@ -1,10 +1,11 @@
 """Where a Pascal VOC data set keeps pictures and XML files: as the challenge did, or in a folder for each split."""
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from hf_detr.data.folders import SPLIT_WORDS, find_class_list, pictures_below, read_class_list, read_text, split_named
+from hf_detr.data.folders import SPLIT_WORDS, find_class_list, read_class_list, read_text, split_named
 from hf_detr.data.parallel import for_each_file
 from hf_detr.data.table import Split, splits_by_name
 from hf_detr.data.voc_xml import parse_annotation
@@ -49,15 +50,15 @@ def annotation_files(split: Split) -> list[tuple[Path, str]]:
         listed = year / "ImageSets" / "Main" / f"{split.part}.txt"
         if listed.is_file():
             pictures = Path(os.path.relpath(_picture_folder(year), split.images_dir))
-            # a list for one class has a second column, 1 or -1
-            stems = [line.split()[0] for line in read_text(listed).splitlines() if line.strip()]
-            files += [(_xml_folder(year) / f"{stem}.xml", (pictures / stem).as_posix()) for stem in stems]
+            files += [(_xml_folder(year) / f"{stem}.xml", (pictures / stem).as_posix()) for stem in _stems(listed)]
     return files
 
 
-def pictures_by_stem(split: Split) -> dict[str, str]:
-    """The pictures of a split's folder by their paths without the ending."""
-    return {os.path.splitext(picture)[0]: picture for picture in pictures_below(split.images_dir)}
+def _stems(listed: Path) -> list[str]:
+    """Names of pictures without their ending; lists made for one class have a second column, -1, 0 or 1."""
+    lines = [line.strip() for line in read_text(listed).splitlines() if line.strip()]
+    stems = [re.sub(r"\s+-?[01]$", "", line) for line in lines]
+    return stems if all(map(str.__ne__, stems, lines)) else lines
 
 
 def _years(data: Path) -> list[Path]:

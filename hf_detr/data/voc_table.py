@@ -9,10 +9,11 @@ import numpy as np
 
 from hf_detr.boxes import xyxy_to_xywh
 from hf_detr.data.findings import Finding, counted
+from hf_detr.data.folders import pictures_by_stem
 from hf_detr.data.parallel import for_each_file
 from hf_detr.data.row_findings import about_places
 from hf_detr.data.table import AnnotationTable, Split, table_of_boxes
-from hf_detr.data.voc_layouts import annotation_files, pictures_by_stem
+from hf_detr.data.voc_layouts import annotation_files
 from hf_detr.data.voc_xml import VocAnnotation, parse_annotation
 
 
@@ -25,7 +26,7 @@ def read_voc_table(split: Split) -> AnnotationTable:
     files = annotation_files(split)
     read = for_each_file(_read, [path for path, _ in files], title=f"reading annotations of {split.name}")
     annotations = [one if isinstance(one, VocAnnotation) else VocAnnotation("", (0, 0), [], []) for one in read]
-    pictures = pictures_by_stem(split)
+    pictures = pictures_by_stem(split.images_dir)
     file_names = [
         _picture_name(pictures, stem, annotation) for (_, stem), annotation in zip(files, annotations, strict=True)
     ]

@@ -15,7 +15,7 @@ import numpy as np
 from hf_detr.boxes import cxcywh_to_xyxy, xyxy_to_xywh
 from hf_detr.data.findings import Finding, counted
 from hf_detr.data.folders import CLASS_LISTS, PICTURE_SUFFIXES, pictures_below
-from hf_detr.data.images import UnreadableImageError, orient_size_hw, read_header
+from hf_detr.data.headers import upright_size_hw
 from hf_detr.data.parallel import for_each_file
 from hf_detr.data.row_findings import about_places
 from hf_detr.data.table import AnnotationTable, Split, table_of_boxes
@@ -129,10 +129,7 @@ def yolo_source(split: Split) -> YoloSource:
 
 
 def _read(picture: Path, labels: Path | None, has_keypoints: bool) -> _Read:
-    try:
-        size_hw = orient_size_hw(*read_header(picture))
-    except UnreadableImageError:  # the checks of files say so, and why
-        size_hw = (0, 0)
+    size_hw = upright_size_hw(picture)
     if labels is None:
         return _Read(size_hw)
     try:

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import torch
 
-from hf_detr.data.coco import load_coco
 from hf_detr.data.collate import DetectionCollator
+from hf_detr.data.loaders import load_split
+from hf_detr.data.splits import find_splits
 from hf_detr.models.families import build_processor
 from hf_detr.training.arguments import DetrTrainingArguments
 from hf_detr.training.trainer import DetrTrainer
-from tests.synthetic import annotation_file, images_folder, make_coco
+from tests.synthetic import make_coco
 from tests.tiny import IMAGE_SIZE_HW, tiny_model
 
 
@@ -28,10 +29,10 @@ def make_trainer(
     distillation=None,
     **settings,
 ) -> DetrTrainer:
-    """A trainer of a fresh tiny model (seed 0) that writes to ``folder/run``; both splits are the same pictures."""
+    """A trainer of a fresh tiny model (seed 0) that writes to ``folder/run``; both splits are those of ``train``."""
     if data is None:
         data = make_coco(folder / "data", images=8, size_hw=IMAGE_SIZE_HW, splits=("train",))
-    pictures, annotations = images_folder(data), annotation_file(data)
+    split = find_splits(data)["train"]
     torch.manual_seed(0)
     model = tiny_model() if model is None else model
     settings = {
@@ -54,8 +55,8 @@ def make_trainer(
         model,
         DetrTrainingArguments(str(folder / "run"), **settings),
         processing_class=build_processor(model.config, image_size_hw),
-        train_dataset=load_coco(pictures, annotations, transform=as_it_is),
-        eval_dataset=load_coco(pictures, annotations),
+        train_dataset=load_split(split, transform=as_it_is),
+        eval_dataset=load_split(split),
         data_collator=DetectionCollator(image_size_hw),
         teacher=teacher,
         distillation=distillation,

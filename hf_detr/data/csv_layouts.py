@@ -1,0 +1,111 @@
+"""Where a data set of CSV files keeps its splits: a file for each, or one with a column that says the split."""
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from hf_detr.data.csv_rows import CsvContent, read_csv
+from hf_detr.data.folders import PICTURE_SUFFIXES, SPLIT_WORDS, find_class_list, folder_with, read_class_list
+from hf_detr.data.table import Split, splits_by_name
+from hf_detr.errors import DatasetError
+
+CSV_LAYOUTS_TEXT = """\
+  DIR/train/_annotations.csv                  pictures in DIR/train/  (CSV; Roboflow)
+  DIR/train.csv                               pictures in DIR/train/ or DIR/images/  (CSV; also DIR/annotations.csv,
+                                              with or without a column `split`)"""
+
+_IN_SPLIT_FOLDER = ("_annotations.csv", "annotations.csv", "labels.csv")
+
+
+def find_csv_splits(data: Path) -> dict[str, Split]:
+    """The splits of a folder or of one CSV file; empty where the folder has no CSV file of boxes.
+
+    Raises:
+        DatasetError: a single file that cannot be read, several files for one split, or no pictures.
+    """
+    if data.is_file():
+        contents = {data: read_csv(data)}
+    else:
+        contents = {path: content for path in _candidates(data) if (content := _read_boxes(path)) is not None}
+        named = {path: content for path, content in contents.items() if _named_split(path, data)}
+        contents = named or contents
+    splits = splits_by_name(data, _splits(data, contents))
+    listed = find_class_list(dict.fromkeys([data.parent if data.is_file() else data, *(p.parent for p in contents)]))
+    names = read_class_list(listed) if listed else class_names_of(contents.values())
+    return {
+        name: Split(name, split.images_dir, split.annotations_path, "csv", split.part, names)
+        for name, split in splits.items()
+    }
+
+
+def csv_troubles(data: Path) -> list[str]:
+    """Why CSV files in a folder are not taken for files of boxes."""
+    troubles = []
+    for path in sorted(data.glob("*.csv")):
+        try:
+            read_csv(path)
+        except DatasetError as error:
+            troubles.append(str(error))
+    return troubles
+
+
+def csv_split(name: str, images_dir: Path, annotations_path: Path) -> Split:
+    """The split of a CSV file whose pictures are in a folder that is known.
+
+    Raises:
+        DatasetError: as `read_csv`.
+    """
+    content = read_csv(annotations_path)
+    parts = {part for part in content.parts if SPLIT_WORDS.get(part.lower()) == name}
+    listed = find_class_list([annotations_path.parent])
+    names = read_class_list(listed) if listed else class_names_of([content])
+    return Split(name, images_dir, annotations_path, "csv", min(parts, default=None), names)
+
+
+def class_names_of(contents: Sequence[CsvContent]) -> tuple[str, ...]:
+    """Classes of all files, sorted, numbers by size: each may lack some, and all have to agree."""
+    names = {row.label for content in contents for row in content.rows if row.label}
+    return tuple(sorted(names, key=int if all(map(str.isdecimal, names)) else str))
+
+
+def _candidates(data: Path) -> list[Path]:
+    """CSV files in the folder, in `annotations`, and in folders named after splits."""
+    inside = [folder / name for folder in sorted(data.glob("*/")) for name in _IN_SPLIT_FOLDER]
+    return [*sorted(data.glob("*.csv")), *sorted(data.glob("[aA]nnotations/*.csv")), *filter(Path.is_file, inside)]
+
+
+def _read_boxes(path: Path) -> CsvContent | None:
+    """The content of a file of boxes; None for another table, such as the figures of a training run."""
+    try:
+        return read_csv(path)
+    except DatasetError:
+        return None
+
+
+def _splits(data: Path, contents: dict[Path, CsvContent]) -> Iterator[Split]:
+    for path, content in contents.items():
+        parts = {part for part in content.parts if part}
+        if parts:
+            for part in sorted(parts):
+                yield _split(SPLIT_WORDS[part.lower()], path, content, data, part)
+        else:
+            yield _split(_named_split(path, data) or "train", path, content, data, None)
+
+
+def _named_split(path: Path, data: Path) -> str | None:
+    """The split that a file is named after, such as ``train_labels.csv`` or ``train/labels.csv``."""
+    words = re.split(r"[\W_]+", path.stem.lower())
+    if path.parent != data:
+        words += re.split(r"[\W_]+", path.parent.name.lower())
+    return next((SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS), None)
+
+
+def _split(name: str, path: Path, content: CsvContent, data: Path, part: str | None) -> Split:
+    """With the folder that holds the first picture of the split; without a picture, the folder of the file."""
+    first = next((row.file for row, of in zip(content.rows, content.parts, strict=True) if part in (None, of)), None)
+    words = [word for word, meaning in SPLIT_WORDS.items() if meaning == name]
+    starts = dict.fromkeys([path.parent, path.parent.parent, *([data] if data.is_dir() else [])])
+    folders = [start / below for start in starts for below in (".", "images", *words, *(f"images/{w}" for w in words))]
+    endings = [""] if first is None or Path(first).suffix.lower() in PICTURE_SUFFIXES else sorted(PICTURE_SUFFIXES)
+    found = next((folder for ending in endings if (folder := folder_with(f"{first}{ending}", folders))), None)
+    return Split(name, found or path.parent, path, "csv", part)
