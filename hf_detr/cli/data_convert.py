@@ -32,6 +32,9 @@ by name. OUT appears when it is complete. What OUT cannot hold is named with num
 
   coco   OUT/train/_annotations.coco.json, pictures in OUT/train/
   yolo   OUT/data.yaml, OUT/images/train/, OUT/labels/train/
+  voc    OUT/ImageSets/Main/train.txt, OUT/Annotations/, OUT/JPEGImages/, OUT/label_list.txt
+  csv    OUT/train/_annotations.csv, pictures in OUT/train/, OUT/classes.txt
+  hub    OUT/data/train-00000-of-00001.parquet with the pictures, and a card: for `load_dataset` and the Hub
 """
 
 
@@ -45,9 +48,11 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("sources", metavar="IN", nargs="*", help="folders with data sets, or names on the Hub")
     parser.add_argument("target", metavar="OUT", type=Path, help="the folder to write; new or empty")
-    parser.add_argument("--to", required=True, choices=("coco", "yolo"), help="format to write")
+    parser.add_argument("--to", required=True, choices=("coco", "yolo", "voc", "csv", "hub"), help="format to write")
     parser.add_argument("--images", metavar="DIR", type=Path, help="pictures, if no layout fits; with --annotations")
-    parser.add_argument("--annotations", metavar="FILE", type=Path, help="COCO file of --images")
+    parser.add_argument(
+        "--annotations", metavar="FILE", type=Path, help="their annotations: a file, or a folder of labels"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier conversion in OUT")
     parser.add_argument("--json", action="store_true", help="print what was done as JSON")
 
@@ -158,14 +163,14 @@ def _sources(args: argparse.Namespace) -> "list[Mapping[str, Split]]":
     Raises:
         DatasetError: nothing named, half of a pair, or nothing found.
     """
-    from hf_detr.data.splits import Split, find_splits
+    from hf_detr.data.splits import explicit_split, find_splits
 
     if (args.images is None) != (args.annotations is None):
         raise DatasetError("--images and --annotations go together; one of them is missing.")
     if bool(args.sources) == (args.images is not None):
         raise DatasetError("Convert what? Give either IN and OUT, or OUT with --images DIR and --annotations FILE.")
     if args.images is not None:
-        return [{"train": Split("train", args.images, args.annotations)}]
+        return [{"train": explicit_split("train", args.images, args.annotations)}]
     return [find_splits(source, hub_options(args)) for source in args.sources]
 
 

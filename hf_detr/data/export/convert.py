@@ -24,6 +24,7 @@ from hf_detr.data.export.pictures import (
 )
 from hf_detr.data.export.target import require_free, write_manifest
 from hf_detr.data.findings import counted, render_findings
+from hf_detr.data.hub_sources import ROWS
 from hf_detr.data.index import DetectionIndex
 from hf_detr.data.record_checks import structural_findings
 from hf_detr.data.splits import Split, read_table
@@ -166,7 +167,10 @@ def _read(sources: Sequence[Mapping[str, Split]], notes: list[str]) -> Splits:
             outlines += sum(bool(row.get("segmentation")) for row in table.records.annotations)
         names = table.category_names
         shared_names |= {name for name in names if names.count(name) > 1}
-        indices.append(index_of_table(table))
+        index = index_of_table(table)
+        if split.format == ROWS:  # there pictures go by their row, for messages
+            index = rename_pictures(index, table.pictures.file_names())
+        indices.append(index)
     if outlines:
         notes.append(f"The outlines of {counted(outlines, 'object')} are left out: boxes alone are converted.")
     if shared_names:

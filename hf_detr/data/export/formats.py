@@ -7,7 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from hf_detr.data.export.coco import write_coco
+from hf_detr.data.export.csv import write_csv
+from hf_detr.data.export.hub import write_hub
 from hf_detr.data.export.pictures import PictureWriter
+from hf_detr.data.export.voc import write_voc
 from hf_detr.data.export.yolo import count_refused, write_yolo
 from hf_detr.data.findings import counted
 from hf_detr.data.index import DetectionIndex
@@ -22,7 +25,7 @@ class TargetFormat:
     Attributes:
         title: what messages call it.
         write: puts pictures and annotations of all splits below a folder.
-        flat_names: it has no folders of pictures within a split.
+        flat_names: it has no folders of pictures within a split, and no spaces in names.
         names_by_stem: it knows pictures by their names without ending.
         shared_names: the pictures of all splits are in one folder.
         upright: it does not say which size a box was drawn on, so boxes must be those of the upright pictures.
@@ -46,6 +49,11 @@ class TargetFormat:
 FORMATS = {
     "coco": TargetFormat("COCO", write_coco, sizes=False, image_ids=True, category_ids=True, areas=True, crowds=True),
     "yolo": TargetFormat("YOLO", write_yolo, names_by_stem=True, upright=True),
+    "voc": TargetFormat("VOC", write_voc, flat_names=True, names_by_stem=True, shared_names=True, crowds=True),
+    "csv": TargetFormat("CSV", write_csv, areas=True, crowds=True),
+    "hub": TargetFormat(
+        "Hugging Face", write_hub, flat_names=True, upright=True, image_ids=True, areas=True, crowds=True
+    ),
 }
 
 

@@ -1,5 +1,6 @@
 """What pictures are called in the target: below its folder, and no two alike."""
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath
 
@@ -20,7 +21,7 @@ def name_pictures(
 
     Args:
         splits: the pictures.
-        flat: the target has no folders: ``a/b.jpg`` becomes ``a_b.jpg``.
+        flat: the target has no folders, and no spaces in names: ``a/b c.jpg`` becomes ``a_b_c.jpg``.
         by_stem: the target knows pictures by their name without ending.
         shared: all splits are in one folder.
     """
@@ -42,7 +43,7 @@ def name_pictures(
 def _below(file_name: str, flat: bool) -> str:
     parts = [part for part in file_name.replace("\\", "/").split("/") if part not in ("", ".", "..")]
     parts = [part.replace(":", "_") for part in parts]
-    return ("_" if flat else "/").join(parts)
+    return re.sub(r"[/\s]", "_", "/".join(parts)) if flat else "/".join(parts)
 
 
 def _stem(name: str) -> str:

@@ -5,14 +5,12 @@ import io
 import os
 import shutil
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from hf_detr.boxes import xywh_to_xyxy, xyxy_to_xywh
 from hf_detr.data.dataset import annotated_as_stored
@@ -25,6 +23,7 @@ from hf_detr.data.images import (
     read_header,
 )
 from hf_detr.data.index import DetectionIndex
+from hf_detr.data.parallel import for_each_file
 from hf_detr.errors import DatasetError
 
 Result = TypeVar("Result")
@@ -33,21 +32,11 @@ PICTURE_MODES = ("copy", "link", "symlink", "none")
 JPEG_QUALITY = 95
 # What is written again in its own format; any other picture becomes a PNG.
 _REWRITABLE = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
-_AT_ONCE = 256  # pictures given to the threads at a time: after Ctrl-C no more are begun
 
 
 def for_each_picture(work: Callable[[DetectionIndex, int], Result], index: DetectionIndex, what: str) -> list[Result]:
     """``work(index, image)`` of every picture, in order, by several threads; a bar says ``what`` is done."""
-    results: list[Result] = []
-    with (
-        ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool,
-        tqdm(total=len(index), desc=f"{index.name}: {what}", unit=" pictures", disable=None, leave=False) as bar,
-    ):
-        for begin in range(0, len(index), _AT_ONCE):
-            for result in pool.map(lambda image: work(index, image), range(begin, min(begin + _AT_ONCE, len(index)))):
-                results.append(result)
-                bar.update()
-    return results
+    return for_each_file(lambda image: work(index, image), range(len(index)), title=f"{index.name}: {what}")
 
 
 def missing_pictures(index: DetectionIndex) -> list[int]:
