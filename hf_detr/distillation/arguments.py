@@ -53,8 +53,8 @@ class DistillationArguments:
     distill_final_weight: float | None = field(
         default=None,
         metadata={
-            "help": "If the weight is adaptive: the weight after the first epoch of the last stage, and where the encoder "
-            "gets no gradient."
+            "help": "If the weight is adaptive: the weight after the first epoch of the last stage, and where the "
+            "encoder gets no gradient."
         },
     )
 

@@ -74,7 +74,7 @@ def test_what_is_left_is_the_student_alone(run):
     card = (run / "README.md").read_text()
     assert "learnt from the features of `dinov3-tiny`" in card and "dinov3-license" in card
     assert "| teacher | dinov3-tiny |" in card and "| distillation weight | 5 to " in card
-    assert "models" not in card  # the folder that the teacher lies in
+    assert "/dinov3-tiny" not in card  # nor the way to it
 
 
 def test_the_summary_says_from_whom_it_learns(recipe, data, tmp_path, capsys):

@@ -3,7 +3,7 @@
     torchrun --nproc_per_node 2 tests/distributed/worker.py DATA OUT
 
 DATA has 8 pictures of which the last four, and so all of the second process' first batch, are without objects. OUT
-gets one JSON file per process and the gradients of the first step.
+holds a tiny teacher; it gets one JSON file per process and the gradients of the first step.
 """
 
 import json
@@ -17,6 +17,8 @@ from transformers import TrainerCallback
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from hf_detr.distillation.arguments import DistillationArguments
+from hf_detr.distillation.teacher import Teacher, load_teacher
 from tests.tiny import tiny_model
 from tests.training.runs import losses, make_trainer
 
@@ -64,11 +66,41 @@ def first_gradients(data: Path, out: Path, *, batch: int, **settings) -> tuple[d
     return keep.first, losses(trainer)[1]
 
 
+def adaptive_run(data: Path, out: Path, *, batch: int, teacher: Teacher) -> dict[str, list[float]]:
+    """Three epochs of one step over the same pictures, with a teacher whose term's weight is adapted after each."""
+    trainer = make_trainer(
+        out,
+        data=data,
+        model=quiet_model(num_denoising=0),
+        num_train_epochs=3,
+        per_device_train_batch_size=batch,
+        train_sampling_strategy="sequential",
+        save_strategy="epoch",
+        teacher=teacher,
+        distillation=DistillationArguments(distill_target_share=50.0),
+    )
+    trainer.criterion.options = replace(trainer.criterion.options, ddf_weight=0.0)
+    trainer.train()
+    rows = trainer.state.log_history
+    names = ("loss", "distill_weight", "distill_share")
+    found = {name: [row[name] for row in rows if name in row] for name in names}
+    projector = trainer.model.feature_projector
+    return found | {
+        "last_weight": [trainer.distillation.weight.weight],
+        "projector": [projector.weight.double().norm().item(), projector.bias.double().norm().item()],
+    }
+
+
 def main(data: Path, out: Path) -> None:
     gradients, loss = first_gradients(data, out / "gradients", batch=4)
     rank = torch.distributed.get_rank()
     if rank == 0:
         torch.save(gradients, out / "gradients.pt")
+    teacher = load_teacher(str(out / "teacher"))
+    gradients, taught_loss = first_gradients(data, out / "taught", batch=4, teacher=teacher)
+    if rank == 0:
+        torch.save(gradients, out / "taught_gradients.pt")
+    adaptive = adaptive_run(data, out / "adaptive", batch=4, teacher=teacher)
 
     # A whole run with denoising, where one process has pictures without objects only: nothing hangs.
     trainer = make_trainer(
@@ -93,6 +125,8 @@ def main(data: Path, out: Path) -> None:
         json.dumps(
             {
                 "loss": loss,
+                "taught_loss": taught_loss,
+                "adaptive": adaptive,
                 "missing_gradients": sorted(trainable - set(keep.first)),
                 "weights": weights.sum().item(),
                 "average": average.sum().item(),
