@@ -130,7 +130,7 @@ def render(results: dict[str, Any]) -> str:
             *(f"{row[key]:.1f}" for key in ("model_p50_ms", "model_p90_ms", "model_p99_ms", "total_p50_ms")),
             f"{row['total_images_per_second']:.1f}",
             f"x{first[row['batch_size']] / row['model_p50_ms']:.2f}",
-            f"{row['map']:.3f}" if "map" in row else "",
+            "" if row.get("AP") is None else f"{row['AP']:.3f}",
         ]
         for row in rows
     ]

@@ -39,9 +39,9 @@ def test_accuracy_is_that_of_evaluate_and_is_drawn(models: list[str], tmp_path: 
     output = tmp_path / "speed"
     arguments = ["--data", str(data), "--split", "train", "--seconds", "0.1", "--device", "cpu"]
     assert main(["benchmark", *models, *arguments, "--output_dir", str(output)]) == 0
+    assert capsys.readouterr().out.splitlines()[0].rstrip().endswith("AP")
     rows = json.loads((output / "benchmark.json").read_text())["results"]
     assert (output / "benchmark.png").stat().st_size > 1000
-    capsys.readouterr()
     main(["evaluate", models[0], *arguments[:4], "--device", "cpu", "--json", "--output_dir", str(tmp_path / "e")])
     assert rows[0]["AP"] == json.loads(capsys.readouterr().out)["AP"]
 
