@@ -26,7 +26,9 @@ def detections(detect, **options):
 """
 IMPORTS = {
     "hf_detr first": "import hf_detr; from transformers import pipeline",
-    "transformers first": "from transformers import AutoConfig, pipeline;AutoConfig.for_model('detr'); import hf_detr",
+    # Also the image processor before the model, whose own code nobody allowed to run: it must be ours.
+    "transformers first": "from transformers import AutoConfig, AutoImageProcessor, pipeline;"
+    "AutoConfig.for_model('detr'); import hf_detr; AutoImageProcessor.from_pretrained(sys.argv[-1])",
 }
 WITH_HF_DETR = """
 found = {}
