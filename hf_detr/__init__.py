@@ -26,11 +26,14 @@ _MODULE_OF = {
     "check_dataset": "hf_detr.data.checks",
     "convert_checkpoint": "hf_detr.conversion",
     "load_coco": "hf_detr.data.coco",
+    "load_csv": "hf_detr.data.loaders",
     "load_detector": "hf_detr.models.loading",
     "load_for_finetuning": "hf_detr.models.loading",
     "load_from_scratch": "hf_detr.models.loading",
     "load_hf_dataset": "hf_detr.data.hub_datasets",
     "load_recipe": "hf_detr.recipes",
+    "load_voc": "hf_detr.data.loaders",
+    "load_yolo": "hf_detr.data.loaders",
     "multi_scale_sizes": "hf_detr.data.collate",
 }
 

@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hf_detr.data.splits import Split, load_index
+from hf_detr.data.coco_layouts import coco_split
+from hf_detr.data.splits import load_index
 from hf_detr.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def load_coco(
 
     images_dir = Path(images_dir)
     path = _annotations_of(images_dir) if annotations_path is None else Path(annotations_path)
-    index = load_index(Split(name or images_dir.name, images_dir, path), class_names)
+    index = load_index(coco_split(name or images_dir.name, images_dir, path), class_names)
     return DetectionDataset(index, transform=transform, seed=seed, on_unreadable=on_unreadable)
 
 

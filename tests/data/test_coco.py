@@ -144,6 +144,7 @@ def test_objects365_names_pictures_by_folders_that_its_archives_do_not_have(tmp_
     assert names == ["patch0/0000.jpg", "patch16/0001.jpg", "patch0/0002.jpg"]
     assert all(index.image_path(image).is_file() for image in range(3))
     assert explicit_split("train", pictures, path).format == "objects365"
+    assert load_coco(pictures, path)[1]["readable"]
     assert check_dataset(tmp_path).exit_code == 0
 
 

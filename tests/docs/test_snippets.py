@@ -144,7 +144,7 @@ def test_recipes_that_are_named_exist(page: Path) -> None:
 
 
 DATA_MODULES = sorted((ROOT / "hf_detr" / "data").glob("*.py"))
-CHECK_ID = re.compile(r"(?:image|category|annotation|box|file|split)\.[a-z_]+")
+CHECK_ID = re.compile(r"(?:image|category|annotation|label|box|file|split)\.[a-z_]+")
 
 
 def checks_in_the_code() -> dict[str, set[str]]:
