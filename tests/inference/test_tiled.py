@@ -171,3 +171,12 @@ def test_an_exported_model_keeps_its_queries(tmp_path):
     (tmp_path / "model.onnx").touch()
     with pytest.raises(CheckpointError, match="has the queries it was exported with"):
         Detector.from_pretrained(tmp_path, num_queries=10)
+
+
+def test_numbers_that_are_none_are_reported_not_dropped(dataset):
+    tiled = TiledDataset(tile_index(dataset.index, TILING))
+    evaluator = evaluator_for(tiled)
+    detections = np.zeros((len(tiled), 1, 6))
+    detections[3] = np.nan
+    with pytest.raises(CheckpointError, match="not finite numbers"):
+        evaluator.update(np.arange(len(tiled)), detections)
