@@ -1,4 +1,4 @@
-"""A small Hugging Face Hub on localhost: the endpoints that publishing a model calls, with real HTTP around them."""
+"""A small Hugging Face Hub on localhost: the endpoints that publishing and reading a model call, with real HTTP."""
 
 import base64
 import hashlib
@@ -29,6 +29,7 @@ class FakeHub(ThreadingHTTPServer):
     Attributes:
         repositories: model repositories by ``user/name``.
         taken: names that something else than a model has.
+        gated: names of models whose licence nobody has accepted.
         broken: while True, every commit fails as a full server would make it fail.
     """
 
@@ -38,6 +39,7 @@ class FakeHub(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.repositories: dict[str, Repository] = {}
         self.taken: set[str] = set()
+        self.gated: set[str] = set()
         self.blobs: dict[str, bytes] = {}
         self.broken = False
 
@@ -67,7 +69,13 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, *_: Any) -> None:
         """Quiet: the tests look at the state."""
 
+    def do_HEAD(self) -> None:
+        self._answer_file()
+
     def do_GET(self) -> None:
+        if "/resolve/" in self.path:
+            self._answer_file()
+            return
         if not self._may_pass():
             return
         match self.path.split("?")[0].strip("/").split("/"):
@@ -135,6 +143,29 @@ class _Handler(BaseHTTPRequestHandler):
         files = [{"rfilename": name} for name in repository.files]
         self._answer({"id": repo_id, "private": repository.private, "sha": "0" * 40, "siblings": files})
 
+    def _answer_file(self) -> None:
+        """A file of a repository, for anybody to read."""
+        user, name, _, revision, file = self.path.split("?")[0].strip("/").split("/", 4)
+        repo_id, commit = f"{user}/{name}", "0" * 40
+        repository = self.server.repositories.get(repo_id)
+        if repo_id in self.server.gated:
+            self._answer({"error": f"Access to model {repo_id} is restricted"}, 403, {"X-Error-Code": "GatedRepo"})
+        elif repository is None:
+            self._answer({"error": "Repository not found"}, 404, {"X-Error-Code": "RepoNotFound"})
+        elif revision not in ("main", commit):
+            self._answer({"error": "Invalid rev id"}, 404, {"X-Error-Code": "RevisionNotFound"})
+        elif file not in repository.files:
+            self._answer({"error": "Entry not found"}, 404, {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": commit})
+        else:
+            body = repository.files[file]
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.send_header("ETag", hashlib.sha256(body).hexdigest())
+            self.send_header("X-Repo-Commit", commit)
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(body)
+
     def _upload(self, wanted: dict[str, Any]) -> dict[str, Any]:
         return wanted | {"actions": {"upload": {"href": f"{self.server.url}/upload/{wanted['oid']}"}}}
 
@@ -176,7 +207,8 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in (headers or {}).items():
             self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(body)
+        if self.command != "HEAD":
+            self.wfile.write(body)
 
 
 def _upload_mode(path: str) -> dict[str, Any]:

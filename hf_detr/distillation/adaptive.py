@@ -112,9 +112,9 @@ class GradientShare:
         encoder, others = _l1_norm(self._encoder), _l1_norm(self._others)
         if encoder is None:
             return
-        share = 100 * encoder / (encoder if others is None else encoder + others)
-        counts = share.isfinite()
-        step = torch.stack([torch.where(counts, share, 0), counts.to(share.dtype)])
+        total = encoder if others is None else encoder + others
+        counts = total.isfinite() & (total > 0)
+        step = torch.stack([torch.where(counts, 100 * encoder / total, 0), counts.to(total.dtype)])
         self._sums = step if self._sums is None else self._sums.to(step.device) + step
 
     def mean(self) -> float | None:

@@ -1,13 +1,16 @@
 """Frozen vision models that a detector learns features from."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hf_detr.distillation.geometry import MapGeometry, to_map
-from hf_detr.distillation.networks import choose_dtype, load_network
+from hf_detr.distillation.dinov3_files import load_from_file
+from hf_detr.distillation.geometry import MapGeometry, measure_geometry, to_map
+from hf_detr.distillation.networks import LoadedNetwork, load_from_transformers
+from hf_detr.distillation.timm_networks import PREFIX, is_timm_folder, load_from_timm
 from hf_detr.errors import CheckpointError
 
 STUDENT_STRIDE = 32  # pixels of the student's image per place of the compared maps
@@ -133,7 +136,7 @@ def load_teacher(name: str, *, revision: str = "main", dtype: str = "auto", comp
     """A frozen teacher, on the CPU.
 
     Args:
-        name: Hub id, local Transformers folder, official DINOv3 ``.pth``, or timm model as ``timm/NAME``.
+        name: Hub id, local folder of Transformers or timm, official DINOv3 ``.pth``, or timm model as ``timm/NAME``.
         revision: branch, tag or commit on the Hub.
         dtype: ``auto``, ``float32`` or ``bfloat16``; auto is bfloat16 on a GPU that has it.
         compile: run its network through `torch.compile`.
@@ -141,8 +144,49 @@ def load_teacher(name: str, *, revision: str = "main", dtype: str = "auto", comp
     Raises:
         CheckpointError: it cannot be found or read, or is no vision model that gives a map of features.
     """
-    loaded = load_network(name, revision)
-    teacher = Teacher(loaded.network, loaded.geometry, loaded.image_mean, loaded.image_std, choose_dtype(dtype))
+    loaded = _load_network(name, revision)
+    try:
+        geometry = measure_geometry(loaded.network, patch_size=loaded.patch_size, feature_dim=loaded.feature_dim)
+    except CheckpointError as error:
+        raise CheckpointError(f"the teacher {name} gives no map of features: {error}.") from error
+    except (RuntimeError, ValueError, TypeError, AssertionError) as error:
+        raise CheckpointError(
+            f"the teacher {name} cannot be run on a picture of another size than its own: "
+            f"{str(error).splitlines()[0] if str(error) else type(error).__name__}"
+        ) from error
+    if geometry.stride > STUDENT_STRIDE:
+        raise CheckpointError(
+            f"the teacher {name} has one feature per {geometry.stride} x {geometry.stride} px, coarser than the "
+            f"student's {STUDENT_STRIDE}. Choose a teacher with smaller patches or strides; 16 px fit."
+        )
+    teacher = Teacher(loaded.network, geometry, loaded.image_mean, loaded.image_std, choose_dtype(dtype))
     if compile:
         teacher.network.compile()
     return teacher
+
+
+def _load_network(name: str, revision: str) -> LoadedNetwork:
+    path = Path(name).expanduser()
+    if path.is_file():
+        return load_from_file(path)
+    if path.is_dir():
+        return load_from_timm(str(path), revision) if is_timm_folder(path) else _load_folder(path)
+    if path.is_absolute() or name.startswith((".", "~")) or name.count("/") != 1 or path.suffix == ".pth":
+        raise CheckpointError(
+            f"there is no teacher {name}: neither a folder nor a file. Give a folder with a config.json, an official "
+            "DINOv3 .pth file, a Hub id (user/name), or timm/NAME."
+        )
+    return load_from_timm(name, revision) if name.startswith(PREFIX) else load_from_transformers(name, revision)
+
+
+def _load_folder(path: Path) -> LoadedNetwork:
+    if not (path / "config.json").is_file():
+        raise CheckpointError(f"the teacher {path} is a folder without config.json: it holds no model.")
+    return load_from_transformers(str(path), "main")
+
+
+def choose_dtype(dtype: str) -> torch.dtype:
+    """The precision that a setting means on this machine."""
+    if dtype == "auto":
+        dtype = "bfloat16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "float32"
+    return getattr(torch, dtype)

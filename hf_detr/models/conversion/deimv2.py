@@ -9,41 +9,13 @@ from hf_detr.models.conversion.d_fine import (
     hgnetv2,
     self_attention,
 )
+from hf_detr.models.conversion.dinov3 import transformer_rules
 from hf_detr.models.conversion.names import Rule
 
 
 def transformer_prefix(backbone_config) -> str:
     """Where the authors keep a vision transformer; the distilled ones of s and m are one attribute deeper."""
     return "backbone.dinov3._model" if backbone_config.num_register_tokens == 0 else "backbone.dinov3"
-
-
-def _transformer(backbone_config) -> list[Rule]:
-    original, ours = transformer_prefix(backbone_config), "model.conv_encoder.backbone"
-    key_bias = "k_proj.bias" if backbone_config.key_bias else "masked_key_bias"
-    block, layer = f"{original}.blocks.*", f"{ours}.model.layer.*"
-    tokens = [("cls_token", "cls_token")]
-    if backbone_config.num_register_tokens > 0:  # the distilled ones have neither
-        tokens += [("storage_tokens", "register_tokens"), ("mask_token", "mask_token")]
-    return [
-        *((f"{original}.{theirs}", f"{ours}.embeddings.{name}") for theirs, name in tokens),
-        (f"{original}.patch_embed.proj.*", f"{ours}.embeddings.patch_embeddings.*"),
-        (f"{block}.norm1.*", f"{layer}.norm1.*"),
-        (f"{block}.norm2.*", f"{layer}.norm2.*"),
-        (f"{block}.attn.qkv.weight", tuple(f"{layer}.attention.{part}_proj.weight" for part in "qkv")),
-        (
-            f"{block}.attn.qkv.bias",
-            (f"{layer}.attention.q_proj.bias", f"{layer}.attention.{key_bias}", f"{layer}.attention.v_proj.bias"),
-        ),
-        (f"{block}.attn.proj.*", f"{layer}.attention.o_proj.*"),
-        (f"{block}.ls1.gamma", f"{layer}.layer_scale1.lambda1"),
-        (f"{block}.ls2.gamma", f"{layer}.layer_scale2.lambda1"),
-        (f"{block}.mlp.fc1.*", f"{layer}.mlp.up_proj.*"),
-        (f"{block}.mlp.fc2.*", f"{layer}.mlp.down_proj.*"),
-        (f"{block}.mlp.w1.*", f"{layer}.mlp.gate_proj.*"),
-        (f"{block}.mlp.w2.*", f"{layer}.mlp.up_proj.*"),
-        (f"{block}.mlp.w3.*", f"{layer}.mlp.down_proj.*"),
-        (f"{original}.norm.*", f"{ours}.norm.*"),
-    ]
 
 
 _ADAPTER = "model.conv_encoder.spatial_tuning_adapter"
@@ -111,9 +83,8 @@ def rules(config) -> list[Rule]:
     """Rules of one configuration: names depend on the backbone and the encoder."""
     backbone = config.backbone_config
     if backbone.model_type == "dinov3_vit":
-        other_mlp = ".mlp.fc" if backbone.use_gated_mlp else ".mlp.w"
         return [
-            *(rule for rule in _transformer(backbone) if other_mlp not in rule[0]),
+            *transformer_rules(backbone, f"{transformer_prefix(backbone)}.", "model.conv_encoder.backbone."),
             *_TRANSFORMER_NECK,
             *aifi("layers.0", "layers.1"),
             *PATHS,
