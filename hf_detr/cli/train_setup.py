@@ -38,8 +38,9 @@ def training_arguments(recipe: "Recipe") -> "tuple[DetrTrainingArguments, dict[s
     values = dict(recipe.train)
     hub = {name: values.pop(name, None) for name in _HUB_FIELDS}
     if values.get("output_dir") is None:
-        data = Path(recipe.data.data or recipe.data.train_images or "data").name
-        values["output_dir"] = f"runs/{'-'.join(Path(recipe.name).parts[-2:])}-{data}"
+        data = Path(recipe.data.data or recipe.data.train_images or "data")
+        name = data.stem if data.is_file() else data.name
+        values["output_dir"] = f"runs/{'-'.join(Path(recipe.name).parts[-2:])}-{name}"
     try:
         return DetrTrainingArguments(**values), hub
     except ValueError as error:

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from hf_detr.data.coco_layouts import OBJECTS365
 from hf_detr.data.index import DetectionIndex, PackedStrings
 from hf_detr.data.table import Split
 
@@ -73,6 +74,10 @@ def is_cached(split: Split, class_names: Sequence[str] | None = None) -> bool:
     return entry is not None and (entry.folder / _DESCRIPTION).is_file()
 
 
+# Other formats look at the pictures too, for their names or sizes.
+_FROM_THE_FILE_ALONE = frozenset({"coco", OBJECTS365})
+
+
 @dataclass(frozen=True)
 class _Entry:
     """``folder`` is named by a file, its state and what was asked for; the other two are how such names begin."""
@@ -85,7 +90,7 @@ class _Entry:
 def _entry_of(split: Split, class_names: Sequence[str] | None) -> _Entry | None:
     """Where the cache of a split is; None if it is not kept in one large file."""
     path = Path(split.annotations_path)
-    if not path.is_file():
+    if split.format not in _FROM_THE_FILE_ALONE or not path.is_file():
         return None
     status = path.stat()
     if status.st_size < LARGE_FILE_BYTES:

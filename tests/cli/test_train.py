@@ -14,6 +14,7 @@ from hf_detr.cli.main import main
 from hf_detr.cli.train import with_saved_recipe
 from hf_detr.training.checkpoints import find_checkpoints
 from tests.fake_hub import serve_hub
+from tests.formats import make_csv, make_yolo
 from tests.synthetic import annotation_file, edit_json, images_folder, make_coco
 from tests.tiny import IMAGE_SIZE_HW, tiny_overrides
 
@@ -300,3 +301,15 @@ def test_early_stopping_and_curves(recipe, data, tmp_path):
         events.Reload()
         tags |= set(events.Tags()["scalars"])
     assert {"train/loss", "train/loss_vfl", "train/loss_fgl_dn_0", "train/learning_rate", "eval/AP"} <= tags
+
+
+def test_a_file_that_describes_the_data_and_splits_of_two_formats(recipe, data, tmp_path, monkeypatch):
+    yolo, table = make_yolo(data, tmp_path / "yolo"), make_csv(data, tmp_path / "csv")
+    monkeypatch.chdir(tmp_path)
+    few = ["--num_train_epochs", "1", "--max_steps", "2"]
+    assert main(["train", str(recipe), "--data", "yolo/data.yaml", *few]) == 0
+    assert [path.name for path in Path("runs").iterdir()] == [f"{recipe.parent.name}-tiny-data"]
+    explicit = ["--train_images", yolo / "images" / "train", "--train_annotations", yolo / "labels" / "train"]
+    explicit += ["--valid_images", table / "valid", "--valid_annotations", table / "valid" / "_annotations.csv"]
+    assert main(["train", str(recipe), *map(str, explicit), "--output_dir", "explicit", *few]) == 0
+    assert json.loads(Path("explicit/trainer_state.json").read_text())["log_history"][-2]["eval_images"] == 8

@@ -13,9 +13,10 @@ from hf_detr.cli.train_setup import refuse_bad_data
 from hf_detr.data import index_cache, splits
 from hf_detr.data.index import DetectionIndex, PackedStrings
 from hf_detr.data.index_cache import MappedArray, cache_folder, is_cached
-from hf_detr.data.splits import Split, load_index
+from hf_detr.data.splits import Split, find_splits, load_index
 from hf_detr.errors import DatasetError
 from hf_detr.recipes import load_recipe
+from tests.formats import make_csv
 from tests.synthetic import annotation_file, images_folder, make_coco
 
 ARRAYS = ("sizes_hw", "first", "boxes_xywh", "class_ids", "areas", "is_crowd")
@@ -170,3 +171,10 @@ def test_before_a_run_an_unchanged_file_is_not_checked_again(split, caplog):
     split.annotations_path.write_text("no longer JSON")
     with pytest.raises(DatasetError, match="not JSON"):
         refuse_bad_data(found, recipe)
+
+
+def test_formats_that_look_at_the_pictures_are_read_each_time(tmp_path):
+    table = make_csv(make_coco(tmp_path / "coco", images=2), tmp_path / "csv")
+    split = find_splits(table)["train"]
+    load_index(split)
+    assert not is_cached(split)
