@@ -39,7 +39,7 @@ GROUPS = {
         "data train_images train_annotations valid_images valid_annotations data_config data_revision train_split "
         "valid_split box_format streaming shuffle_window image_size tile_size tile_overlap tile_min_visible "
         "repeat_factor_threshold background_share check_data on_unreadable cache_images decode_side "
-        "dataloader_num_workers"
+        "dataloader_num_workers loader_timeout"
     ),
     "Model": "model_name_or_path revision from_scratch family size num_queries class_map config_overrides",
     "Training length and speed": (

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.utils.data import get_worker_info
 
 from hf_detr.boxes import normalise_boxes, xyxy_to_cxcywh
 from hf_detr.data.dataset import Sample
@@ -95,8 +96,13 @@ class DetectionCollator:
             self._rng(epoch, first_image, _MIXING_DRAWS),
             epoch,
         )
+        pixels = torch.from_numpy(pixels_bhwc)
+        if get_worker_info() is not None:
+            # It goes there anyway. Where there is no room, an error here reaches the trainer; the thread that would do
+            # it later only prints one, and the trainer would wait for ever.
+            pixels.share_memory_()
         batch = {
-            "pixel_values": torch.from_numpy(pixels_bhwc).permute(0, 3, 1, 2),
+            "pixel_values": pixels.permute(0, 3, 1, 2),
             "labels": [_label(sample, target) for sample, target in zip(samples, targets, strict=True)],
         }
         unreadable = [failure for sample in samples for failure in sample["unreadable"]]

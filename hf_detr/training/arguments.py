@@ -122,6 +122,10 @@ class DetrTrainingArguments(TrainingArguments):
     dataloader_num_workers: int | None = field(
         default=None, metadata={"help": "Processes that read and augment pictures. Default: one per core, at most 8."}
     )
+    loader_timeout: float = field(
+        default=600.0,
+        metadata={"help": "Seconds without a batch from those processes after which the run stops; 0 for never."},
+    )
     dataloader_persistent_workers: bool = field(
         default=True, metadata={"help": "Keep those processes from epoch to epoch."}
     )

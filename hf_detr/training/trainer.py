@@ -18,6 +18,7 @@ from transformers.trainer import DEFAULT_PROGRESS_CALLBACK
 from transformers.trainer_callback import PrinterCallback
 from transformers.trainer_utils import rotate_checkpoints
 
+from hf_detr.data.faults import explained_faults
 from hf_detr.data.sampling import EpochSampler
 from hf_detr.data.streaming import StreamSampler, is_streamed
 from hf_detr.distillation.arguments import DistillationArguments
@@ -174,6 +175,8 @@ class DetrTrainer(HubTrainer):
         # Starting worker processes draws a seed for them. Drawn from the global generator, it would make the noise of
         # denoising queries depend on when workers were started: a resumed run would differ from one that went on.
         loader.base_dataloader.generator = torch.Generator().manual_seed(self.args.seed)
+        if self.args.dataloader_num_workers > 0:
+            loader.base_dataloader.timeout = self.args.loader_timeout
         return loader
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler | None:
@@ -212,6 +215,11 @@ class DetrTrainer(HubTrainer):
         return mean.clamp(min=1)
 
     # Optimisation
+
+    def train(self, *args, **kwargs):
+        # All of it: that a loader process died is found out by a signal, whatever the trainer is doing then.
+        with explained_faults(self.train_dataset):
+            return super().train(*args, **kwargs)
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         if self.optimizer is None:
@@ -297,7 +305,7 @@ class DetrTrainer(HubTrainer):
             )
             self._evaluated = dataset
         self.evaluator.reset()
-        with self.ema.applied() if self.ema is not None else nullcontext():
+        with explained_faults(dataset), self.ema.applied() if self.ema is not None else nullcontext():
             return super().evaluation_loop(dataloader, *args, **kwargs)
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
