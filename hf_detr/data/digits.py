@@ -6,7 +6,6 @@ The result is an ordinary COCO folder: ``train/_annotations.coco.json`` beside i
 """
 
 import json
-import tempfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from hf_detr.data.aside import written_aside
 from hf_detr.errors import DatasetError
 
 # The samples come in runs of about 130, each by one hand. No run is in two splits: 9 hands write for train, 2 for
@@ -58,15 +58,10 @@ def make_digits(folder: str | Path, options: DigitsOptions | None = None) -> boo
             "Name another folder, or delete this one first."
         )
     glyphs, classes = load_handwriting()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as workplace:
-        unfinished = Path(workplace) / folder.name
+    with written_aside(folder) as unfinished:
         for split in WRITTEN_FOR:
             _write_split(unfinished, split, glyphs, classes, options)
         (unfinished / OPTIONS_FILE).write_text(_options_text(options))
-        if folder.exists():
-            folder.rmdir()
-        unfinished.rename(folder)
     return True
 
 
