@@ -64,6 +64,22 @@ def _marks_of(folder: Path) -> Iterator[Path]:
     return (path for pattern in patterns for path in folder.glob(pattern))
 
 
+def refuse_hub_options(data: str | Path, options: HubOptions) -> None:
+    """Nothing that is asked for is ignored.
+
+    Raises:
+        DatasetError: options for a data set that is none of Hugging Face's.
+    """
+    names = {"config": "data_config", "revision": "data_revision"}
+    fields = ("config", "revision", "train_split", "valid_split", "box_format")
+    given = [f"--{names.get(name, name)}" for name in fields if getattr(options, name) is not None]
+    if given:
+        raise DatasetError(
+            f"{data} is no Hugging Face data set, and only for those {'is' if len(given) == 1 else 'are'} "
+            f"{', '.join(given)}."
+        )
+
+
 def find_hub_splits(data: str | Path, options: HubOptions) -> "dict[str, RowSplit]":
     """The splits of a Hugging Face data set, keyed ``"train"``, ``"valid"`` and ``"test"``, as far as they are there.
 

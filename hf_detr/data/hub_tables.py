@@ -124,7 +124,7 @@ class RowTables:
             areas=_areas(annotations, boxes_xywh, sizes_hw[row_of], self.box_format),
             is_crowd=annotations.is_crowd,
             locate=_Locate(annotations.annotation_ids, np.cumsum(annotations.counts) - annotations.counts, row_of),
-            findings=tuple(_uneven_findings(split, part)),
+            findings=(*_uneven_findings(split, part), *self._unnamed_findings(split, category_ids)),
             pictures=part.pictures,
         )
 
@@ -141,6 +141,24 @@ class RowTables:
             part.columns.image_id,
         )
         return range(len(part.rows))
+
+    def _unnamed_findings(self, split: Split, category_ids: Sequence[int | str]) -> list[Finding]:
+        """Classes that nobody will recognise."""
+        is_named = any(part.annotations.class_names for part in self._parts.values())
+        if is_named or not category_ids or isinstance(category_ids[0], str):
+            return []
+        return [
+            Finding(
+                "category.unnamed",
+                "warning",
+                f"Classes are numbers without names: {counted(len(category_ids), 'class')}.",
+                str(split.annotations_path),
+                split.name,
+                len(category_ids),
+                tuple({"value": value} for value in category_ids),
+                "They are called by their numbers, in the model too. Make the column a ClassLabel to give them names.",
+            )
+        ]
 
     def _categories(self) -> tuple[Sequence[int | str], Sequence[str]]:
         """Ids and names of the classes of all splits.

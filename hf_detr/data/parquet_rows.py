@@ -49,14 +49,15 @@ class ParquetRows:
         self.window = window
         opened = self._of_all_files(_read_footer, "opening files")
         self.schema: pa.Schema = opened[0][0]
-        for file, (schema, _) in zip(self.files, opened, strict=True):
+        for file, (schema, _, _) in zip(self.files, opened, strict=True):
             if schema.names != self.schema.names:
                 raise DatasetError(
                     f"{file}: has the columns {', '.join(schema.names)}, unlike {self.files[0]}, which has "
                     f"{', '.join(self.schema.names)}."
                 )
         self.features = features or Features.from_arrow_schema(self.schema)
-        self._group_rows = [rows for _, rows in opened]
+        self._group_rows = [rows for _, rows, _ in opened]
+        self._bytes = sum(stored for *_, stored in opened)
 
     def __len__(self) -> int:
         return sum(map(sum, self._group_rows))
@@ -72,7 +73,19 @@ class ParquetRows:
         if is_struct:
             paths = self.read([f"{column}.path"]).column(column)
             names = base_names(path["path"] if path else None for path in paths.to_pylist())
-        return ParquetPictures(self.files, column, self._group_rows, names, window=self.window)
+        pictures = ParquetPictures(self.files, column, self._group_rows, names, window=self.window)
+        held = min(pictures.most_rows, len(self)) * self._bytes / max(len(self), 1) / 1e6
+        logger.info(
+            "Streaming %s pictures, %.1f GB, from %s files; each loader process holds up to %.0f MB of them "
+            "(--shuffle_window %d, in stretches of up to %d rows)",
+            f"{len(self):,}",
+            self._bytes / 1e9,
+            f"{len(self.files):,}",
+            held,
+            self.window,
+            np.diff(pictures.first_row).max(initial=0),
+        )
+        return pictures
 
     def _of_all_files(self, function: Callable[[str], Result], what: str) -> list[Result]:
         with ThreadPoolExecutor(_THREADS) as pool:
@@ -90,6 +103,7 @@ class ParquetPictures:
     Attributes:
         first_row: ``(C + 1,)`` int64 first row of each stretch, and the number of rows.
         window: rows that are drawn from at a time, see `hf_detr.data.streaming.nearby_order`.
+        most_rows: rows that a process keeps.
     """
 
     def __init__(
@@ -103,7 +117,7 @@ class ParquetPictures:
         rows = np.array([rows for *_, rows in stretches], np.int64)
         self.first_row = np.concatenate([[0], np.cumsum(rows)])
         self.window = window
-        self._most_rows = window + 3 * int(rows.max(initial=0))
+        self.most_rows = window + 3 * int(rows.max(initial=0))
         self._reset()
 
     def _reset(self) -> None:
@@ -149,7 +163,7 @@ class ParquetPictures:
         return int(np.searchsorted(self.first_row, image, side="right")) - 1
 
     def _load(self, stretch: int) -> pa.ChunkedArray:
-        while self._stretches and sum(map(len, self._stretches.values())) > self._most_rows:
+        while self._stretches and sum(map(len, self._stretches.values())) > self.most_rows:
             self._stretches.popitem(last=False)
         number, groups = self._groups[stretch]
         file = self._files[number]
@@ -194,11 +208,12 @@ def _open(file: str) -> Any:
     return fsspec.open(file, "rb").open()
 
 
-def _read_footer(file: str) -> tuple[pa.Schema, list[int]]:
-    """Columns, and rows of each row group."""
+def _read_footer(file: str) -> tuple[pa.Schema, list[int], int]:
+    """Columns, rows of each row group, and bytes of all of them."""
     with pq.ParquetFile(_open(file)) as parquet:
-        metadata = parquet.metadata
-        return parquet.schema_arrow, [metadata.row_group(k).num_rows for k in range(metadata.num_row_groups)]
+        groups = [parquet.metadata.row_group(k) for k in range(parquet.metadata.num_row_groups)]
+        stored = sum(group.column(k).total_uncompressed_size for group in groups for k in range(group.num_columns))
+        return parquet.schema_arrow, [group.num_rows for group in groups], stored
 
 
 def _patiently(file: str, attempt: Callable[[], Result]) -> Result:

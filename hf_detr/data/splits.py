@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hf_detr.data.findings import render_findings
 from hf_detr.data.formats import explicit_split, find_file_splits, read_file_table
-from hf_detr.data.hub_sources import ROWS, HubOptions, find_hub_splits, is_hub_data
+from hf_detr.data.hub_sources import ROWS, HubOptions, find_hub_splits, is_hub_data, refuse_hub_options
 from hf_detr.data.index import DetectionIndex
 from hf_detr.data.index_cache import cached_index
 from hf_detr.data.record_checks import structural_findings
@@ -27,10 +27,13 @@ def find_splits(data: str | Path, hub: HubOptions | None = None) -> dict[str, Sp
 
     Raises:
         DatasetError: no such folder, no format recognised in it (says what was looked for and what is there) or
-            several, two places for one split, annotations without pictures, or no such data set on the Hub.
+            several, two places for one split, annotations without pictures, no such data set on the Hub, or options
+            for the Hub with another.
     """
+    hub = hub or HubOptions()
     if is_hub_data(data):
-        return find_hub_splits(data, hub or HubOptions())
+        return find_hub_splits(data, hub)
+    refuse_hub_options(data, hub)
     return find_file_splits(Path(data))
 
 

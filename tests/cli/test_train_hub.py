@@ -49,8 +49,9 @@ def test_training_is_the_same_as_on_the_coco_file(run, recipe, coco, tmp_path): 
     assert losses(tmp_path / "run") == losses(run)
 
 
-def test_a_streamed_run_resumes_in_the_middle_of_an_epoch(recipe, parquet, tmp_path):  # noqa: F811
-    settings = ["--streaming", "--shuffle_window", 4, "--dataloader_num_workers", 2, "--mosaic_prob", 0.5]
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
+def test_a_streamed_run_resumes_in_the_middle_of_an_epoch(workers, recipe, parquet, tmp_path):  # noqa: F811
+    settings = ["--streaming", "--shuffle_window", 4, "--dataloader_num_workers", workers, "--mosaic_prob", 0.5]
     settings += ["--save_strategy", "steps", "--save_steps", 2, "--save_total_limit", 9, "--num_train_epochs", 1]
     settings += ["--eval_strategy", "no", "--load_best_model_at_end", "false"]
     assert train(recipe, parquet, tmp_path / "straight", *settings) == 0

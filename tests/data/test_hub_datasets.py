@@ -342,7 +342,7 @@ def test_box_format_must_be_one():
 # --- processes
 
 
-@pytest.mark.parametrize("start_method", ["fork", "spawn"])
+@pytest.mark.parametrize("start_method", ["fork", pytest.param("spawn", marks=pytest.mark.slow)])
 def test_workers_read_the_same_arrow_files(coco, tmp_path, start_method):
     coco_rows(coco).save_to_disk(tmp_path / "data")
     dataset = DetectionDataset(load_index(find_splits(tmp_path / "data")["train"]))
@@ -359,3 +359,28 @@ def test_workers_read_the_same_arrow_files(coco, tmp_path, start_method):
 
 def sums(samples: list) -> list[int]:
     return [int(sample["image"].sum()) for sample in samples]
+
+
+def test_options_for_the_hub_are_not_ignored(coco):
+    with pytest.raises(DatasetError, match="is no Hugging Face data set, and only for those are --data_config, --box"):
+        find_splits(coco, HubOptions(config="large", box_format="xyxy"))
+
+
+def test_numbers_without_names_are_stated(coco, tmp_path):
+    report = check(coco_rows(coco, categories="numbers"), tmp_path)
+    (finding,) = (finding for finding in report.findings if finding.check == "category.unnamed")
+    assert finding.severity == "warning" and [place["value"] for place in finding.examples] == [1, 2, 3]
+
+
+def test_text_and_numbers_as_classes(coco, tmp_path):
+    rows = {"train": coco_rows(coco, categories="names"), "validation": coco_rows(coco, categories="numbers")}
+    DatasetDict(rows).save_to_disk(tmp_path / "data")
+    with pytest.raises(DatasetError, match="classes are text in some splits and numbers without names in others"):
+        load_index(find_splits(tmp_path / "data")["train"])
+
+
+def test_no_objects_at_all(tmp_path):
+    features = {"objects": {"bbox": List(List(Value("float32"))), "category": List(Value("string"))}}
+    report = check(odd_rows([None, None], features=features), tmp_path)
+    assert report.exit_code == 1
+    assert {"split.no_objects", "category.none"} <= {finding.check for finding in report.findings}

@@ -204,6 +204,12 @@ def test_validation_is_copied(folder):
     assert len(valid) == 6 and not is_streamed(valid) and valid[5]["readable"]
 
 
+def test_what_it_will_hold_is_said(folder, caplog):
+    with caplog.at_level(logging.INFO, "hf_detr"):
+        streamed(folder)
+    assert "Streaming 51 pictures, 0.0 GB, from 3 files; each loader process holds up to 0 MB" in caplog.text
+
+
 def test_urls(folder):
     """Whatever fsspec opens; the Hub is one such place."""
     memory = fsspec.filesystem("memory")
