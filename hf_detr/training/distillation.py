@@ -76,11 +76,13 @@ class Distillation(TrainerCallback):
             self._end_epoch(state.epoch)
 
     def on_epoch_end(self, args, state, control, **kwargs):
+        to_be_logged = control.should_log
         # A run that stops may be resumed in the middle of this epoch, or after it: both go on from its sums.
         if control.should_training_stop:
             self._log_epoch(self._agreed_share())
         else:
             self._end_epoch(state.epoch)
+        control.should_log = to_be_logged  # the log above takes the request back that the epoch's losses are logged by
 
     def _end_epoch(self, epoch: float) -> None:
         share, before = self._agreed_share(), self.weight.weight

@@ -229,6 +229,12 @@ def test_the_weight_moves_after_each_epoch_until_the_last_stage(tmp_path, data, 
     assert "Distillation weight 50, was 5: adjusted from" in caplog.text
 
 
+def test_losses_logged_by_epoch_are_logged_beside_the_weight(tmp_path, data, teacher):
+    trainer = make_trainer(tmp_path, data=data, teacher=teacher, num_train_epochs=2, logging_strategy="epoch")
+    trainer.train()
+    assert list(history(trainer, "loss_distill")) == list(history(trainer, "distill_weight")) == [2, 4]
+
+
 def test_the_last_stage_takes_the_final_weight(tmp_path, data, teacher):
     trainer = make_trainer(
         tmp_path, data=data, teacher=teacher, distillation=ADAPTIVE, num_train_epochs=10, no_aug_epochs=2
