@@ -98,6 +98,8 @@ class AnnotationTable:
         areas: ``(M,)`` float64 pixels², the source's where it is a number, else width times height.
         is_crowd: ``(M,)`` bool regions that training leaves out and evaluation ignores.
         locate: where an annotation (its position) stands, as keys of a finding's example, e.g. ``{"line": 3}``.
+        num_outlines: how many annotations are outlines in the source, of which only the boxes are here; of COCO the
+            records tell.
         findings: what reading came upon; errors among them forbid to make an index of the table.
         records: what the columns were made from, for COCO only.
         pictures: where the pictures are, if they are not the files ``images_dir / file_name``.
@@ -115,6 +117,7 @@ class AnnotationTable:
     areas: np.ndarray
     is_crowd: np.ndarray
     locate: Callable[[int], dict[str, Any]]
+    num_outlines: int = 0
     findings: tuple[Finding, ...] = ()
     records: CocoRecords | None = None
     pictures: KnownPictures | None = None
@@ -158,6 +161,7 @@ def table_of_boxes(
     class_ids: Sequence[Id] | None = None,
     areas: np.ndarray | None = None,
     is_crowd: np.ndarray | None = None,
+    num_outlines: int = 0,
     findings: Sequence[Finding] = (),
 ) -> AnnotationTable:
     """A table for formats in which a picture has no id but its name, and boxes mostly no area of their own.
@@ -174,6 +178,7 @@ def table_of_boxes(
         class_ids: K numbers that the labels have for the classes; None where they have the names.
         areas: ``(M,)`` pixels², NaN for width times height; None for that throughout.
         is_crowd: ``(M,)`` bool; None for no crowds.
+        num_outlines: see `AnnotationTable`.
         findings: what reading came upon.
     """
     boxes_xywh = np.asarray(boxes_xywh, np.float64).reshape(-1, 4)
@@ -191,6 +196,7 @@ def table_of_boxes(
         areas=box_areas if areas is None else np.where(np.isnan(areas), box_areas, areas),
         is_crowd=np.zeros(len(boxes_xywh), bool) if is_crowd is None else is_crowd,
         locate=locate,
+        num_outlines=num_outlines,
         findings=tuple(findings),
     )
 

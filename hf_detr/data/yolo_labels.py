@@ -13,11 +13,13 @@ class YoloObject(NamedTuple):
         class_id: as the file has it, 0 or more.
         box_cxcywh_norm: centre, width and height in fractions of the upright picture.
         line: counted from 1.
+        is_outline: whether the line is an outline, and the box that around it.
     """
 
     class_id: int
     box_cxcywh_norm: tuple[float, float, float, float]
     line: int
+    is_outline: bool = False
 
 
 class BadLine(NamedTuple):
@@ -41,7 +43,7 @@ def parse_labels(content: bytes, *, has_keypoints: bool = False) -> tuple[list[Y
     becomes the box around it. Both kinds may be in one file. Empty lines are skipped.
 
     >>> parse_labels(b"2 0.5 0.5 0.25 0.5")[0]
-    [YoloObject(class_id=2, box_cxcywh_norm=(0.5, 0.5, 0.25, 0.5), line=1)]
+    [YoloObject(class_id=2, box_cxcywh_norm=(0.5, 0.5, 0.25, 0.5), line=1, is_outline=False)]
 
     Args:
         content: of the file.
@@ -62,8 +64,9 @@ def parse_labels(content: bytes, *, has_keypoints: bool = False) -> tuple[list[Y
         if reason:
             bad.append(BadLine(number, line.decode("utf-8", errors="replace").strip(), reason))
         else:
-            box = values[:4] if len(values) == 4 or has_keypoints else _box_around(values)
-            objects.append(YoloObject(int(class_id), tuple(box), number))
+            is_outline = len(values) > 4 and not has_keypoints
+            box = _box_around(values) if is_outline else tuple(values[:4])
+            objects.append(YoloObject(int(class_id), box, number, is_outline))
     return objects, bad
 
 

@@ -81,6 +81,14 @@ def test_what_is_left_out_is_said_with_numbers(tmp_path: Path) -> None:
     assert convert(source, tmp_path / "coco").notes == notes[:1]
 
 
+def test_outlines_of_yolo_are_counted_too(tmp_path: Path) -> None:
+    source = make_coco(tmp_path / "in", images=2, splits=("train",))
+    convert(source, tmp_path / "yolo", "yolo")
+    (tmp_path / "yolo/labels/train/0000.txt").write_text("0 0.1 0.1 0.5 0.1 0.5 0.6\n1 0.5 0.5 0.2 0.2\n")
+    notes = convert(tmp_path / "yolo", tmp_path / "out").notes
+    assert notes == ("The outlines of 1 object are left out: boxes alone are converted.",)
+
+
 def test_yolo_files_are_what_others_expect(tmp_path: Path) -> None:
     source = make_coco(tmp_path / "in", images=2, splits=("train", "valid"), crowds=1, empty_images=1)
     with edit_json(annotation_file(source)) as annotations:
