@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hf_detr.data.index import Pictures
+from hf_detr.data.table import KnownPictures
 
 if TYPE_CHECKING:
     from datasets import Dataset, Features
@@ -17,15 +17,11 @@ if TYPE_CHECKING:
 MISSING = -1
 
 
-class RowPictures(Pictures, Protocol):
-    """The pictures of rows: `Pictures`, and what there is to know of them beforehand."""
+class RowPictures(KnownPictures, Protocol):
+    """The pictures of rows, and what they were called before."""
 
     def file_names(self) -> list[str]:
         """N names that the pictures had as files, ``""`` where nothing is known."""
-        ...
-
-    def file_sizes(self) -> np.ndarray:
-        """``(N,)`` int64 bytes of each picture, -1 for a missing one; 1 where it takes reading the picture to know."""
         ...
 
 
@@ -111,7 +107,7 @@ class ArrowPictures:
     def file_sizes(self) -> np.ndarray:
         contents = self._values if _is_binary(self._values.type) else pc.struct_field(self._values, "bytes")
         lengths = self._picked(pc.fill_null(pc.binary_length(contents), MISSING))
-        sizes = np.fromiter((length.as_py() for length in lengths), np.int64, len(lengths))
+        sizes = lengths.to_numpy().astype(np.int64)
         paths = self._part("path")
         if paths is not None:
             for image in np.flatnonzero(sizes == MISSING):
