@@ -69,7 +69,7 @@ def test_classes_by_flags(data: Path, tmp_path: Path) -> None:
         (["--class_map", "none.yaml"], "none.yaml: cannot read this class map"),
         (["--images", "photos"], "--images and --annotations go together"),
         (["--pictures", "link", "--resize", "20"], "does not go with --pictures link"),
-        (["--split", "98/1/1", "--group_by", "0"], "20 pictures in 1 groups that stay together cannot be split"),
+        (["--split", "98/1/1", "--group_by", "0"], "20 pictures in 1 group to be kept together cannot be split"),
     ],
 )
 def test_what_cannot_be_done_says_why(

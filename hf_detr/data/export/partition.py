@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.sparse import csr_array
 
+from hf_detr.data.findings import counted
 from hf_detr.data.index import DetectionIndex
 from hf_detr.errors import DatasetError
 
@@ -39,9 +40,9 @@ def stratified_partition(
     split_of = split_of_group[groups]
     empty = [share for number, share in enumerate(shares) if not (split_of == number).any()]
     if empty:
+        groups_text = f"{counted(len(index), 'picture')} in {counted(counts.shape[0], 'group')} to be kept together"
         raise DatasetError(
-            f"{len(index)} pictures in {counts.shape[0]} groups that stay together cannot be split "
-            f"{'/'.join(f'{share:g}' for share in shares)}: the share of {empty[0]:g} would have none. "
+            f"{groups_text} cannot be split {'/'.join(f'{share:g}' for share in shares)}: the share of {empty[0]:g} would have none. "
             "Choose larger shares, or smaller groups."
         )
     return split_of

@@ -91,7 +91,7 @@ def test_groups_stay_together_and_the_sizes_are_right(seed: int, shares: tuple[f
 
 def test_too_few_groups_for_a_picture_in_each_split() -> None:
     index = make_index([[0], [1], [0], []], 2)
-    with pytest.raises(DatasetError, match=r"4 pictures in 1 groups .* 0.8/0.1/0.1: the share of 0.1 would have none"):
+    with pytest.raises(DatasetError, match=r"4 pictures in 1 group .* 0.8/0.1/0.1: the share of 0.1 would have none"):
         stratified_partition(index, np.zeros(4, dtype=int), (0.8, 0.1, 0.1), seed=0)
 
 
