@@ -90,10 +90,10 @@ def test_every_family_learns_from_a_teacher_and_is_saved_without_it(tmp_path, da
 @pytest.mark.parametrize("save", [save_tiny_dinov3, save_tiny_timm_vit, save_tiny_convnext])
 def test_the_student_comes_nearer_to_teachers_of_every_kind(tmp_path, data, save):
     teacher = load_teacher(str(save(tmp_path / "teacher")))
-    trainer = make_trainer(tmp_path, data=data, teacher=teacher, max_steps=12, per_device_train_batch_size=8)
+    trainer = make_trainer(tmp_path, data=data, teacher=teacher, max_steps=8)
     trainer.train()
     distances = history(trainer, "loss_distill")
-    assert distances[12] < 0.9 * distances[1]
+    assert distances[8] < 0.9 * distances[1]
 
 
 def test_a_weight_of_zero_is_the_run_without_a_teacher(tmp_path, data, teacher):
@@ -237,7 +237,13 @@ def test_losses_logged_by_epoch_are_logged_beside_the_weight(tmp_path, data, tea
 
 def test_the_last_stage_takes_the_final_weight(tmp_path, data, teacher):
     trainer = make_trainer(
-        tmp_path, data=data, teacher=teacher, distillation=ADAPTIVE, num_train_epochs=10, no_aug_epochs=2
+        tmp_path,
+        data=data,
+        teacher=teacher,
+        distillation=ADAPTIVE,
+        num_train_epochs=10,
+        no_aug_epochs=2,
+        per_device_train_batch_size=8,
     )
     trainer.train()
     weights = list(history(trainer, "distill_weight").values())

@@ -41,4 +41,6 @@ def test_the_late_matcher_comes_with_its_epoch_also_in_a_resumed_run(tmp_path):
 
     early, late = run(tmp_path / "early", data, late_matcher=False)
     assert not any(late.values())
-    assert losses(early)[4] == losses(straight)[4] and losses(early)[5] != losses(straight)[5]
+    # Both matchers may agree on a step.
+    same = [losses(early)[step] == losses(straight)[step] for step in range(1, 9)]
+    assert all(same[:4]) and not all(same[4:])
