@@ -163,6 +163,7 @@ def _sources(args: argparse.Namespace) -> "list[Mapping[str, Split]]":
     Raises:
         DatasetError: nothing named, half of a pair, or nothing found.
     """
+    from hf_detr.data.hub_sources import is_hub_data
     from hf_detr.data.splits import explicit_split, find_splits
 
     if (args.images is None) != (args.annotations is None):
@@ -171,7 +172,12 @@ def _sources(args: argparse.Namespace) -> "list[Mapping[str, Split]]":
         raise DatasetError("Convert what? Give either IN and OUT, or OUT with --images DIR and --annotations FILE.")
     if args.images is not None:
         return [{"train": explicit_split("train", args.images, args.annotations)}]
-    return [find_splits(source, hub_options(args)) for source in args.sources]
+    on_hub = [is_hub_data(source) for source in args.sources]
+    # Their settings are for them alone; where there is no such source, reading says that they are out of place.
+    return [
+        find_splits(source, hub_options(args) if is_hub or not any(on_hub) else None)
+        for source, is_hub in zip(args.sources, on_hub, strict=True)
+    ]
 
 
 def _parse_shares(parser: argparse.ArgumentParser, text: str) -> tuple[float, ...]:

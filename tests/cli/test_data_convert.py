@@ -54,6 +54,15 @@ def test_several_folders_and_a_named_pair(data: Path, tmp_path: Path) -> None:
     assert find_splits(tmp_path / "one").keys() == {"train"}
 
 
+def test_what_is_said_of_hub_data_is_for_hub_data(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    assert convert(data, tmp_path / "hub", "--to", "hub") == 0
+    both = [tmp_path / "hub", data]
+    assert convert(*both, tmp_path / "out", "--to", "coco", "--box_format", "xywh") == 0
+    assert len(load_index(find_splits(tmp_path / "out")["valid"])) == 20
+    assert convert(data, tmp_path / "none", "--to", "coco", "--box_format", "xywh") == 2
+    assert "is no Hugging Face data set" in capsys.readouterr().err
+
+
 def test_classes_by_flags(data: Path, tmp_path: Path) -> None:
     assert convert(data, tmp_path / "out", "--to", "coco", "--merge", "red,green=warm", "--rename", "blue=cold") == 0
     assert load_index(find_splits(tmp_path / "out")["train"]).class_names == ("warm", "cold")

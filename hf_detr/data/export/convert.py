@@ -11,7 +11,7 @@ from hf_detr.data.aside import written_aside
 from hf_detr.data.export.classes import ClassEdits, edit_classes, new_names, without_emptied
 from hf_detr.data.export.duplicates import picture_groups
 from hf_detr.data.export.formats import FORMATS, TargetFormat, losses
-from hf_detr.data.export.gather import concatenate, rename_pictures, take_images, unite_classes
+from hf_detr.data.export.gather import concatenate, rename_pictures, take_images
 from hf_detr.data.export.names import name_pictures
 from hf_detr.data.export.partition import stratified_partition
 from hf_detr.data.export.pictures import (
@@ -22,19 +22,11 @@ from hf_detr.data.export.pictures import (
     turn_upright,
     unreadable_pictures,
 )
+from hf_detr.data.export.sources import NEW_CATEGORY_IDS, SPLIT_NAMES, Splits, read_sources
 from hf_detr.data.export.target import require_free, write_manifest
-from hf_detr.data.findings import counted, render_findings
-from hf_detr.data.hub_sources import ROWS
-from hf_detr.data.index import DetectionIndex
-from hf_detr.data.record_checks import structural_findings
-from hf_detr.data.splits import Split, read_table
-from hf_detr.data.table_index import index_of_table
+from hf_detr.data.findings import counted
+from hf_detr.data.splits import Split
 from hf_detr.errors import DatasetError
-
-Splits = dict[str, DetectionIndex]
-
-SPLIT_NAMES = ("train", "valid", "test")
-_NEW_CATEGORY_IDS = "Category ids are new, 1 to K in the order of the classes."
 
 
 @dataclass(frozen=True)
@@ -124,7 +116,7 @@ def convert_dataset(
     require_free(target, overwrite=overwrite, sources=places)
     writer = PictureWriter(pictures, rescale=resize is not None)
     _refuse_contradictions(writer, to)
-    splits = _read(sources, notes)
+    splits = read_sources(sources, notes)
     if classes is not None:
         splits = _with_edited_classes(splits, classes, keep_emptied, notes)
     splits = _without_unreadable(splits, writer, on_unreadable, notes)
@@ -153,40 +145,6 @@ def _refuse_contradictions(writer: PictureWriter, to: str) -> None:
         raise DatasetError(f"--resize writes new pictures: it does not go with --pictures {writer.mode}.")
     if to == "hub" and writer.mode != "copy":
         raise DatasetError(f"--to hub writes pictures into its files: it does not go with --pictures {writer.mode}.")
-
-
-def _read(sources: Sequence[Mapping[str, Split]], notes: list[str]) -> Splits:
-    """All sources as one, splits of one name put together, all with the same classes."""
-    indices, outlines, shared_names = [], 0, set()
-    for split in (split for source in sources for split in source.values()):
-        table = read_table(split)
-        findings = structural_findings(table)
-        if findings:
-            raise DatasetError(f"{split.annotations_path} cannot be used:\n\n{render_findings(findings)}")
-        outlines += table.num_outlines
-        if table.records is not None:
-            outlines += sum(bool(row.get("segmentation")) for row in table.records.annotations)
-        names = table.category_names
-        shared_names |= {name for name in names if names.count(name) > 1}
-        index = index_of_table(table)
-        if split.format == ROWS:  # there pictures go by their row, for messages
-            index = rename_pictures(index, table.pictures.file_names())
-        indices.append(index)
-    if outlines:
-        notes.append(f"The outlines of {counted(outlines, 'object')} are left out: boxes alone are converted.")
-    if shared_names:
-        notes.append(f"Categories of the same name became one class: {', '.join(map(repr, sorted(shared_names)))}.")
-    united = unite_classes(indices)
-    if any(set(_ids(index).items()) - set(_ids(one).items()) for index, one in zip(indices, united, strict=True)):
-        notes.append(_NEW_CATEGORY_IDS)
-    indices = united
-    names = dict.fromkeys([*SPLIT_NAMES, *(index.name for index in indices)])
-    parts = {name: [index for index in indices if index.name == name] for name in names}
-    return {name: concatenate(part, name) if len(part) > 1 else part[0] for name, part in parts.items() if part}
-
-
-def _ids(index: DetectionIndex) -> dict[str, int | str]:
-    return dict(zip(index.class_names, index.category_ids, strict=True))
 
 
 def _with_edited_classes(splits: Splits, classes: ClassEdits, keep_emptied: bool, notes: list[str]) -> Splits:
@@ -276,7 +234,7 @@ def _with_usable_ids(splits: Splits, notes: list[str]) -> Splits:
     numbers = [value for value in category_ids if not isinstance(value, str)]
     if numbers and numbers != sorted(set(category_ids)):
         category_ids = tuple(range(1, len(category_ids) + 1))
-        notes.append(_NEW_CATEGORY_IDS)
+        notes.append(NEW_CATEGORY_IDS)
     splits = {name: replace(index, category_ids=category_ids) for name, index in splits.items()}
     ids = {name: [index.image_id(image) for image in range(len(index))] for name, index in splits.items()}
     if all(len(set(own)) == len(own) for own in ids.values()):

@@ -40,10 +40,10 @@ def stratified_partition(
     split_of = split_of_group[groups]
     empty = [share for number, share in enumerate(shares) if not (split_of == number).any()]
     if empty:
-        groups_text = f"{counted(len(index), 'picture')} in {counted(counts.shape[0], 'group')} to be kept together"
+        kept_together = f"{counted(len(index), 'picture')} in {counted(counts.shape[0], 'group')} to be kept together"
         raise DatasetError(
-            f"{groups_text} cannot be split {'/'.join(f'{share:g}' for share in shares)}: the share of {empty[0]:g} would have none. "
-            "Choose larger shares, or smaller groups."
+            f"{kept_together} cannot be split {'/'.join(f'{share:g}' for share in shares)}: "
+            f"the share of {empty[0]:g} would have none. Choose larger shares, or smaller groups."
         )
     return split_of
 

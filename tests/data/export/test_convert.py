@@ -156,6 +156,17 @@ def test_several_sources_become_one(tmp_path: Path) -> None:
             assert merged.image_path(list(together).index(name)).read_bytes() == source.image_path(0).read_bytes()
 
 
+def test_two_categories_of_one_name_become_one_class(tmp_path: Path) -> None:
+    source = make_coco(tmp_path / "in", images=4, splits=("train",))
+    with edit_json(annotation_file(source)) as annotations:
+        annotations["categories"][2]["name"] = "red"
+    conversion = convert(source, tmp_path / "out")
+    assert conversion.notes == ("Categories of the same name became one class: 'red'.",)
+    before, after = indices(source)["train"], indices(tmp_path / "out")["train"]
+    assert (after.class_names, after.category_ids) == (("red", "green"), (1, 2))
+    assert after.class_ids.tolist() == [{0: 0, 1: 1, 2: 0}[number] for number in before.class_ids.tolist()]
+
+
 def test_classes_are_edited_and_emptied_pictures_stay_or_go(tmp_path: Path) -> None:
     source = make_coco(tmp_path / "in", images=8, splits=("train",), empty_images=1, crowds=1)
     before = indices(source)["train"]

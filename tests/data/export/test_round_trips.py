@@ -14,22 +14,26 @@ from PIL import Image
 
 from hf_detr.boxes import xywh_to_xyxy
 from hf_detr.data.export.convert import Conversion, convert_dataset
-from hf_detr.data.hub_sources import HubOptions
+from hf_detr.data.hub_sources import HubOptions, is_hub_data
 from hf_detr.data.index import DetectionIndex
-from hf_detr.data.splits import find_splits, load_index
+from hf_detr.data.splits import Split, find_splits, load_index
 from tests.synthetic import annotation_file, edit_json, images_folder, make_coco
 
 NAMES = ("cat", "a dog & <more>", "Ärmel", "3")  # not in alphabetical order
 CATEGORY_IDS = (2, 5, 11, 90)
 
 
+def splits_of(folder: Path) -> dict[str, Split]:
+    """Of a Hugging Face data set with the format of its boxes, which so few of them do not tell."""
+    return find_splits(folder, HubOptions(box_format="xywh") if is_hub_data(folder) else None)
+
+
 def convert(source: Path, target: Path, to: str, **options) -> Conversion:
-    return convert_dataset([find_splits(source, HubOptions(box_format="xywh"))], target, to=to, **options)
+    return convert_dataset([splits_of(source)], target, to=to, **options)
 
 
 def indices(folder: Path) -> dict[str, DetectionIndex]:
-    splits = find_splits(folder, HubOptions(box_format="xywh"))
-    return {name: load_index(split) for name, split in splits.items()}
+    return {name: load_index(split) for name, split in splits_of(folder).items()}
 
 
 def rows_by_name(index: DetectionIndex, *, crowds: bool = True) -> dict[str, np.ndarray]:
