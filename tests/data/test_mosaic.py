@@ -13,7 +13,9 @@ from torch.utils.data import DataLoader
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
+from hf_detr.boxes import cxcywh_to_xyxy
 from hf_detr.data.augment import build_augmentation
+from hf_detr.data.collate import DetectionCollator
 from hf_detr.data.dataset import DetectionDataset
 from hf_detr.data.geometry import random_affine, warp_boxes_xyxy, warp_image
 from hf_detr.data.images import UnreadableImageError
@@ -90,6 +92,34 @@ def test_every_object_is_found_where_its_box_is(seed, classes, sizes, largest_hw
             inside = (box_xyxy[:2] > 0).all() and (box_xyxy[2:] < image.shape[1::-1]).all()
             if inside:
                 np.testing.assert_allclose(within, box_xyxy, atol=3)
+
+
+@given(
+    st.integers(0, 10**6),
+    st.permutations(range(6)),
+    st.lists(sizes_hw, min_size=4, max_size=4),
+    st.sampled_from([0.0, 1.0]),
+    st.sampled_from([(64, 64), (96, 160), (160, 128)]),
+)
+def test_every_object_is_found_in_the_batch_where_its_label_is(seed, classes, sizes, mosaic_prob, size_hw):
+    groups = [classes[:2], classes[2:3], classes[3:5], classes[5:]]
+    first, *others = [
+        make_sample(group, picture_hw, image_index=0, image_id=0, orig_size_hw=picture_hw, epoch=0, readable=True)
+        for group, picture_hw in zip(groups, sizes, strict=True)
+    ]
+    augmentation = build_augmentation(
+        mosaic_prob=mosaic_prob, mosaic_side=48, photometric_prob=0, iou_crop_prob=0.5, largest_hw=(160, 160)
+    )
+    changed = augmentation(with_others(first, others), np.random.default_rng(seed), 0)
+    batch = DetectionCollator(size_hw)([changed])
+    image, label = batch["pixel_values"][0].permute(1, 2, 0).numpy(), batch["labels"][0]
+    boxes_xyxy = cxcywh_to_xyxy(label["boxes"].numpy().astype(np.float64)) * np.tile(size_hw[::-1], 2)
+    for box_xyxy, class_id in zip(boxes_xyxy, label["class_labels"].tolist(), strict=True):
+        if min(box_xyxy[2:] - box_xyxy[:2]) >= 14:
+            found = found_box_xyxy(image, class_id)
+            assert (found[:2] >= box_xyxy[:2] - 1.5).all() and (found[2:] <= box_xyxy[2:] + 1.5).all()
+            if not mosaic_prob:  # which turns them
+                np.testing.assert_allclose(found, box_xyxy, atol=1.5)
 
 
 @given(st.lists(sizes_hw, min_size=4, max_size=4), st.permutations(range(4)))
