@@ -55,8 +55,8 @@ def facts(sample: dict) -> list[float]:
 
 
 # Many draws have in common what a picture gives that is neither zoomed out nor cropped. The last digits of that, and
-# the whole pixels of the input on which ours puts a zoomed-out picture, make no difference to a model, but all of it to
-# a test of order: they are blurred by so much in either direction.
+# the whole pixels of the input on which ours puts a zoomed-out picture, make no difference to a model, but all of it
+# to a test of order: they are blurred by so much in either direction.
 BLUR = np.array([0, 0.01, 0.01, 0.01, 0.01, 0.01, 0.05, 0, 0])
 
 
