@@ -1,5 +1,6 @@
 """Hugging Face data sets, on the Hub or in a folder: recognised, opened, and their splits named."""
 
+import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -154,10 +155,26 @@ def _load(data: str, options: HubOptions) -> "Mapping[str, Dataset]":
     with _failures_explained(data):
         if folder.is_dir() and _is_saved(folder):
             loaded = load_from_disk(data)
+        elif folder.is_dir():
+            loaded = load_dataset(data, options.config, cache_dir=_cache_of_folder(folder))
         else:
-            revision = None if folder.is_dir() else options.revision
-            loaded = load_dataset(data, options.config, revision=revision)
+            loaded = load_dataset(data, options.config, revision=options.revision)
     return loaded if isinstance(loaded, DatasetDict) else {"train": loaded}
+
+
+def _cache_of_folder(folder: Path) -> str:
+    """Where what is read from a folder is kept: another place whenever its files change.
+
+    `datasets` 5.2 knows a folder whose card lists configurations by its name alone, and would go on showing what it
+    read from one of that name before.
+    """
+    from datasets.config import HF_DATASETS_CACHE
+
+    content = hashlib.sha256(str(folder.absolute()).encode())
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        status = file.stat()
+        content.update(f"{file.relative_to(folder)}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
+    return str(Path(HF_DATASETS_CACHE) / "hf_detr_folders" / content.hexdigest()[:24])
 
 
 def _open_stream(data: str, options: HubOptions) -> "dict[str, RowSource]":

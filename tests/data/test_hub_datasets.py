@@ -155,6 +155,15 @@ def test_folders(coco, tmp_path, kind):
     assert sample["readable"] and sample["image"].shape == (48, 64, 3)
 
 
+def test_a_folder_that_changed_is_read_again(coco, tmp_path):
+    """Also where its card lists configurations: `datasets` knows such a folder by its name alone."""
+    rows = coco_rows(coco)
+    for folder, count in ((tmp_path / "a" / "data", 6), (tmp_path / "b" / "data", 9)):
+        write_parquet(rows.select(range(count)), folder / "train.parquet")
+        (folder / "README.md").write_text("---\nconfigs:\n- config_name: default\n  data_files: train.parquet\n---\n")
+        assert len(load_index(find_splits(folder)["train"])) == count
+
+
 def test_single_split_saved_to_disk(coco, tmp_path):
     coco_rows(coco).save_to_disk(tmp_path / "one")
     assert list(find_splits(tmp_path / "one")) == ["train"]
