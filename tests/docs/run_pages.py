@@ -19,6 +19,7 @@ from hf_detr.models.loading import load_from_scratch
 from tests.docs.pages import blocks_of, name_of
 from tests.hub_data import write_imagefolder
 from tests.synthetic import annotation_file, make_coco
+from tests.teachers import save_tiny_dinov3
 from tests.tiny import save_tiny_detector
 
 # Sizes that would take minutes on a CPU; a page must contain what is replaced here, or nobody notices that it changed.
@@ -38,6 +39,7 @@ def furnish(folder: Path) -> None:
         write_imagefolder(make_coco(folder / "USER" / "NAME", splits=(split,)), split)
     for model in ("runs/first", "ustc-community/dfine-small-coco"):
         save_tiny_detector(folder / model)
+    save_tiny_dinov3(folder / "facebook/dinov3-vitb16-pretrain-lvd1689m")
     official, _ = load_from_scratch("d_fine", "s", id2label=default_labels(80))
     torch.save({"model": to_original(official)}, folder / "dfine_s_coco.pth")
 

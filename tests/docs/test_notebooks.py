@@ -10,22 +10,27 @@ from nbclient import NotebookClient
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 FINETUNE = NOTEBOOKS / "01_finetune_your_data.ipynb"
+DISTIL = NOTEBOOKS / "02_distill_from_dinov3.ipynb"
 
 
 def run_fast(path: Path, folder: Path) -> nbformat.NotebookNode:
     """The notebook executed in ``folder`` with FAST=1; raises where a cell does."""
-    notebook = nbformat.read(path, as_version=4)
-    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(folder)}}).execute()
+    notebook, root = nbformat.read(path, as_version=4), str(NOTEBOOKS.parent)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FAST", "1")
+        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH")))))
+        NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(folder)}}).execute()
     return notebook
 
 
 @pytest.fixture(scope="module")
 def finetune(tmp_path_factory: pytest.TempPathFactory) -> nbformat.NotebookNode:
-    root = str(NOTEBOOKS.parent)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FAST", "1")
-        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH")))))
-        return run_fast(FINETUNE, tmp_path_factory.mktemp("notebook"))
+    return run_fast(FINETUNE, tmp_path_factory.mktemp("notebook"))
+
+
+@pytest.fixture(scope="module")
+def distil(tmp_path_factory: pytest.TempPathFactory) -> nbformat.NotebookNode:
+    return run_fast(DISTIL, tmp_path_factory.mktemp("notebook"))
 
 
 def outputs_of(notebook: nbformat.NotebookNode, code: str) -> list[nbformat.NotebookNode]:
@@ -56,6 +61,27 @@ def test_the_folder_holds_a_transformers_model(finetune: nbformat.NotebookNode) 
     (output,) = outputs_of(finetune, "trainer.save_model()")
     names = output.data["text/plain"]
     assert all(name in names for name in ("config.json", "model.safetensors", "preprocessor_config.json"))
+
+
+@pytest.mark.parametrize("code", ["taught = in_colours", "both = in_colours"])
+def test_features_are_shown(distil: nbformat.NotebookNode, code: str) -> None:
+    assert any("image/png" in output.get("data", {}) for output in outputs_of(distil, code))
+
+
+def test_the_student_comes_nearer_to_the_teacher(distil: nbformat.NotebookNode) -> None:
+    table = printed(outputs_of(distil, "share of gradient"))
+    rows = [[float(number) for number in re.findall(r"[\d.]+", line)] for line in table.splitlines()[1:]]
+    assert [row[0] for row in rows] == [1, 2, 3, 4]
+    distances = [row[2] for row in rows]
+    assert 1.05 > distances[0] > distances[-1] > 0
+    assert all(0 < row[3] < 100 for row in rows)
+
+
+def test_what_is_saved_has_nothing_of_the_teacher(distil: nbformat.NotebookNode) -> None:
+    before, after = (
+        printed(outputs_of(distil, code)).split(" million")[0] for code in ("size_before = sum", "size_after = sum")
+    )
+    assert before == after
 
 
 def test_notebooks_are_committed_without_outputs() -> None:
