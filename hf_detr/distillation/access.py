@@ -1,6 +1,7 @@
 """What to do about a teacher that cannot be read."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
@@ -34,6 +35,10 @@ def unreadable_teacher(name: str, revision: str, error: BaseException) -> Checkp
             f"with `hf auth login`.\n{_ALTERNATIVES}"
         )
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if Path(name).exists():
+        return CheckpointError(
+            f"cannot read the teacher {name}: {reason}\nThe folder may be half-copied: copy it again.\n{_ALTERNATIVES}"
+        )
     return CheckpointError(
         f"cannot read the teacher {name}: {reason}\n"
         "Check its name and your network. Without a network, give a local folder, or download it once beforehand "

@@ -97,10 +97,21 @@ def load_from_transformers(name: str, revision: str) -> LoadedNetwork:
         model_class = _vision_class(name, config)
         try:
             model, loading = model_class.from_pretrained(
-                name, config=config, revision=revision, dtype=torch.float32, output_loading_info=True
+                name,
+                config=config,
+                revision=revision,
+                dtype=torch.float32,
+                ignore_mismatched_sizes=True,  # said below, with names and shapes
+                output_loading_info=True,
             )
         except _READ_ERRORS as error:
             raise unreadable_teacher(name, revision, error) from error
+        if loading["mismatched_keys"]:
+            key, stored, expected = min(loading["mismatched_keys"])
+            raise CheckpointError(
+                f"the teacher {name}: {key} has the shape {list(stored)}, but by its config.json {list(expected)}. "
+                "The two files do not belong together: copy or download both again."
+            )
         missing = [key for key in sorted(loading["missing_keys"]) if not key.startswith(_UNUSED_LAYERS)]
         if missing:
             raise CheckpointError(
