@@ -15,6 +15,9 @@ from hf_detr.distillation.student import transformer_encoder_parameters
 
 logger = logging.getLogger(__name__)
 
+# The paper's rule multiplies the weight by up to 10 an epoch, without a limit; its own weights are 5 to 20.
+_ALARMING_FACTOR = 100
+
 
 class Distillation(TrainerCallback):
     """The term of RT-DETRv4 (https://huggingface.co/papers/2510.25257) in each step, and its weight after each epoch.
@@ -51,6 +54,7 @@ class Distillation(TrainerCallback):
             arguments.distill_tolerance,
             arguments.distill_final_weight,
         )
+        self._alarming_weight = _ALARMING_FACTOR * arguments.distill_weight
         self.share = GradientShare(transformer_encoder_parameters(student), student.parameters())
         self._mean_over_processes = mean_over_processes
         self._log = log
@@ -92,6 +96,15 @@ class Distillation(TrainerCallback):
             self.share.reset()
             if self.weight.weight != before:
                 logger.info("Distillation weight %.4g, was %.4g: %s.", self.weight.weight, before, reason)
+            if before <= self._alarming_weight < self.weight.weight:
+                logger.warning(
+                    "The distillation weight has grown to %.4g, and the encoder's share of the gradient is %.2f %%: "
+                    "this model does not reach distill_target_share %g, and the weight will drown the other losses. "
+                    "Choose a target nearer to the shares logged so far, or leave it out for a constant weight.",
+                    self.weight.weight,
+                    share,
+                    self.weight.target_share,
+                )
 
     def _agreed_share(self) -> float | None:
         """The epoch's share in percent; None if no step with finite gradients had the teacher."""

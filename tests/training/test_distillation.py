@@ -229,6 +229,16 @@ def test_the_weight_moves_after_each_epoch_until_the_last_stage(tmp_path, data, 
     assert "Distillation weight 50, was 5: adjusted from" in caplog.text
 
 
+def test_a_weight_that_runs_away_is_named_once(tmp_path, data, teacher, caplog):
+    caplog.set_level("WARNING", logger="hf_detr")
+    unreachable = DistillationArguments(distill_target_share=98.0, distill_tolerance=1.0)
+    trainer = make_trainer(tmp_path, data=data, teacher=teacher, distillation=unreachable, num_train_epochs=5)
+    trainer.train()
+    assert history(trainer, "distill_weight")[10] > 500
+    (warning,) = [record.getMessage() for record in caplog.records if "distill_target_share" in record.getMessage()]
+    assert "does not reach distill_target_share 98, and the weight will drown the other losses" in warning
+
+
 def test_losses_logged_by_epoch_are_logged_beside_the_weight(tmp_path, data, teacher):
     trainer = make_trainer(tmp_path, data=data, teacher=teacher, num_train_epochs=2, logging_strategy="epoch")
     trainer.train()
