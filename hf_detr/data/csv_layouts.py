@@ -1,7 +1,8 @@
 """Where a data set of CSV files keeps its splits: a file for each, or one with a column that says the split."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from hf_detr.data.csv_rows import CsvContent, read_csv
@@ -21,32 +22,29 @@ def find_csv_splits(data: Path) -> dict[str, Split]:
     """The splits of a folder or of one CSV file; empty where the folder has no CSV file of boxes.
 
     Raises:
-        DatasetError: a single file that cannot be read, several files for one split, or no pictures.
+        DatasetError: a single file that cannot be read, several files for one split, or a file named after a split
+            that cannot be read where there are files for the others.
     """
+    troubles: dict[Path, DatasetError] = {}
     if data.is_file():
         contents = {data: read_csv(data)}
     else:
-        contents = {path: content for path in _candidates(data) if (content := _read_boxes(path)) is not None}
+        contents, troubles = _read_all(_candidates(data))
         named = {path: content for path, content in contents.items() if _named_split(path, data)}
         contents = named or contents
     splits = splits_by_name(data, _splits(data, contents))
+    for path, error in troubles.items():
+        if splits and _named_split(path, data) not in (None, *splits):
+            raise error  # the split would be missing without a word
     listed = find_class_list(dict.fromkeys([data.parent if data.is_file() else data, *(p.parent for p in contents)]))
     names = read_class_list(listed) if listed else class_names_of(contents.values())
-    return {
-        name: Split(name, split.images_dir, split.annotations_path, "csv", split.part, names)
-        for name, split in splits.items()
-    }
+    return {name: replace(split, class_names=names) for name, split in splits.items()}
 
 
 def csv_troubles(data: Path) -> list[str]:
-    """Why CSV files in a folder are not taken for files of boxes."""
-    troubles = []
-    for path in sorted(data.glob("*.csv")):
-        try:
-            read_csv(path)
-        except DatasetError as error:
-            troubles.append(str(error))
-    return troubles
+    """Why CSV files in a folder are not taken for files of boxes; those of the same kind of trouble once."""
+    by_reason = {str(error).removeprefix(str(path)): error for path, error in _read_all(_candidates(data))[1].items()}
+    return list(map(str, by_reason.values()))
 
 
 def csv_split(name: str, images_dir: Path, annotations_path: Path) -> Split:
@@ -62,7 +60,7 @@ def csv_split(name: str, images_dir: Path, annotations_path: Path) -> Split:
     return Split(name, images_dir, annotations_path, "csv", min(parts, default=None), names)
 
 
-def class_names_of(contents: Sequence[CsvContent]) -> tuple[str, ...]:
+def class_names_of(contents: Iterable[CsvContent]) -> tuple[str, ...]:
     """Classes of all files, sorted, numbers by size: each may lack some, and all have to agree."""
     names = {row.label for content in contents for row in content.rows if row.label}
     return tuple(sorted(names, key=int if all(map(str.isdecimal, names)) else str))
@@ -74,12 +72,16 @@ def _candidates(data: Path) -> list[Path]:
     return [*sorted(data.glob("*.csv")), *sorted(data.glob("[aA]nnotations/*.csv")), *filter(Path.is_file, inside)]
 
 
-def _read_boxes(path: Path) -> CsvContent | None:
-    """The content of a file of boxes; None for another table, such as the figures of a training run."""
-    try:
-        return read_csv(path)
-    except DatasetError:
-        return None
+def _read_all(paths: Iterable[Path]) -> tuple[dict[Path, CsvContent], dict[Path, DatasetError]]:
+    """The content of files of boxes, and what is wrong with the others: tables of another kind, for example."""
+    contents: dict[Path, CsvContent] = {}
+    troubles: dict[Path, DatasetError] = {}
+    for path in paths:
+        try:
+            contents[path] = read_csv(path)
+        except DatasetError as error:
+            troubles[path] = error
+    return contents, troubles
 
 
 def _splits(data: Path, contents: dict[Path, CsvContent]) -> Iterator[Split]:

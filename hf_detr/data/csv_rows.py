@@ -102,7 +102,12 @@ def read_csv(path: Path) -> CsvContent:
         raise DatasetError(
             f"{path}: the column that says the split has {unknown[0]!r}; it may have {', '.join(SPLIT_WORDS)}."
         )
-    return CsvContent(columns, description, rows, parts, bad)
+    if any(parts):  # rows of no split would be in none of them
+        lost = [row for row, part in zip(rows, parts, strict=True) if not part]
+        bad += [BadRow(row.line, row.file, "it does not say its split") for row in lost]
+        rows = [row for row, part in zip(rows, parts, strict=True) if part]
+        parts = list(filter(None, parts))
+    return CsvContent(columns, description, rows, parts, sorted(bad))
 
 
 def _columns(path: Path, first_row: Sequence[str]) -> CsvColumns:

@@ -14,7 +14,7 @@ from hf_detr.data.csv_columns import find_columns
 from hf_detr.data.csv_rows import read_csv
 from hf_detr.data.index import DetectionIndex
 from hf_detr.data.loaders import load_csv
-from hf_detr.data.splits import explicit_split, find_splits, load_index
+from hf_detr.data.splits import explicit_split, find_splits, load_index, read_table
 from hf_detr.errors import DatasetError
 from tests.formats import make_csv
 from tests.synthetic import make_coco
@@ -222,6 +222,27 @@ def test_a_file_for_each_split(photos: Path, names: tuple[str, str]) -> None:
     splits = find_splits(photos)
     assert [split.annotations_path for split in splits.values()] == [photos / name for name in names]
     assert {split.images_dir for split in splits.values()} == {photos / "images"}
+
+
+def test_rows_without_a_split_are_not_lost_silently(photos: Path) -> None:
+    rows = "filename,class,xmin,ymin,xmax,ymax,split\na.jpg,cat,1,2,30,40,train\nb.jpg,cat,1,2,30,40,\n"
+    (photos / "annotations.csv").write_text(rows)
+    (finding,) = read_table(find_splits(photos)["train"]).findings
+    assert finding.check == "label.malformed"
+    assert finding.examples == ({"line": 3, "value": "'b.jpg': it does not say its split"},)
+
+
+def test_a_split_that_cannot_be_read_is_not_left_out(table: Path, photos: Path) -> None:
+    _, _, rows = (table / "train/_annotations.csv").read_text().partition("\n")
+    (table / "train/_annotations.csv").write_text(f"a,b,c,d,e,f,g,h\n{rows}")
+    with pytest.raises(DatasetError, match=r"train/_annotations.csv: no column for the picture and the class"):
+        find_splits(table)
+    (table / "valid/_annotations.csv").unlink()
+    with pytest.raises(DatasetError, match=r"(?s)no data set recognised.*train/_annotations.csv: no column for"):
+        find_splits(table)
+    (photos / "train.csv").write_text("filename,class,xmin,ymin,xmax,ymax\na.jpg,cat,1,2,30,40\n")
+    (photos / "train_log.csv").write_text("epoch,loss\n1,2\n")
+    assert list(find_splits(photos)) == ["train"], "another table beside it is no trouble"
 
 
 def test_two_files_of_one_split(photos: Path) -> None:
