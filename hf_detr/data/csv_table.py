@@ -10,7 +10,7 @@ import numpy as np
 from hf_detr.boxes import cxcywh_to_xyxy, xyxy_to_xywh
 from hf_detr.data.csv_layouts import class_names_of
 from hf_detr.data.csv_rows import BadRow, CsvContent, CsvRow, read_csv
-from hf_detr.data.findings import Finding, counted
+from hf_detr.data.findings import Finding, counted, shortlist
 from hf_detr.data.folders import PICTURE_SUFFIXES, pictures_by_stem
 from hf_detr.data.headers import upright_sizes_hw
 from hf_detr.data.row_findings import about_places
@@ -105,7 +105,6 @@ def _boxes_xywh(boxes: np.ndarray, content: CsvContent, sizes_hw: np.ndarray | N
 def _findings(
     split: Split, *, malformed: Sequence[dict[str, Any]], unknown: Sequence[dict[str, Any]], names: Sequence[str]
 ) -> list[Finding]:
-    listed = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
     return [
         *about_places(
             split,
@@ -121,6 +120,6 @@ def _findings(
             "error",
             unknown,
             f"{counted(len(unknown), 'object')} of a class that the list of classes lacks",
-            f"The list has: {listed}. Add the class there, or correct the objects.",
+            f"The list has: {shortlist(names)}. Add the class there, or correct the objects.",
         ),
     ]

@@ -52,6 +52,16 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {plural}"
 
 
+def shortlist(names: Iterable[str], most: int = 10) -> str:
+    """The first of the names on one line, and how many more there are.
+
+    >>> shortlist(["cat", "dog", "cow"], most=2)
+    'cat, dog and 1 more'
+    """
+    names = list(names)
+    return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")
+
+
 def errors_of(findings: Iterable[Finding]) -> list[Finding]:
     """Those findings that forbid to go on."""
     return [finding for finding in findings if finding.severity == "error"]

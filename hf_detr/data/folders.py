@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from hf_detr.data.findings import shortlist
 from hf_detr.errors import DatasetError
 
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
@@ -70,8 +71,7 @@ def folder_with(file_name: str | None, candidates: Iterable[Path]) -> Path | Non
 def listing(folder: Path, most: int = 12) -> str:
     """The names in a folder on one line, folders with a slash."""
     names = sorted(entry.name + "/" * entry.is_dir() for entry in folder.iterdir())
-    more = f" and {len(names) - most:,} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more if names else "nothing"
+    return shortlist(names, most) or "nothing"
 
 
 def find_class_list(folders: Iterable[Path]) -> Path | None:

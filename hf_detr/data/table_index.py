@@ -11,6 +11,7 @@ from itertools import count
 
 import numpy as np
 
+from hf_detr.data.findings import shortlist
 from hf_detr.data.index import DetectionIndex, PackedStrings
 from hf_detr.data.table import AnnotationTable, Id
 from hf_detr.errors import DatasetError
@@ -91,7 +92,7 @@ def _classes_by_name(table: AnnotationTable, class_names: tuple[str, ...]) -> np
         named = ", ".join(repr(table.category_names[position]) for position in np.flatnonzero(unknown & used))
         raise DatasetError(
             f"{table.split.annotations_path}: has objects of classes that are not among the {len(class_names)} "
-            f"classes to be used: {named}. Those are: {_shortlist(class_names)}. Rename or remove them."
+            f"classes to be used: {named}. Those are: {shortlist(map(repr, class_names))}. Rename or remove them."
         )
     if unknown.any():
         named = ", ".join(repr(table.category_names[position]) for position in np.flatnonzero(unknown))
@@ -108,8 +109,3 @@ def _category_ids_by_class(
         return tuple(id_of_class.get(number, class_name) for number, class_name in enumerate(class_names))
     free = count(max(category_ids) + 1)
     return tuple(id_of_class[number] if number in id_of_class else next(free) for number in range(len(class_names)))
-
-
-def _shortlist(names: Sequence[str], most: int = 10) -> str:
-    listed = ", ".join(map(repr, names[:most]))
-    return f"{listed} and {len(names) - most} more" if len(names) > most else listed

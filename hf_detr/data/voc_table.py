@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from hf_detr.boxes import xyxy_to_xywh
-from hf_detr.data.findings import Finding, counted
+from hf_detr.data.findings import Finding, counted, shortlist
 from hf_detr.data.folders import pictures_by_stem
 from hf_detr.data.parallel import for_each_file
 from hf_detr.data.row_findings import about_places
@@ -93,7 +93,6 @@ def _findings(
     unknown: Sequence[dict[str, Any]],
     names: Sequence[str],
 ) -> list[Finding]:
-    listed = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
     return [
         *about_places(
             split,
@@ -117,6 +116,6 @@ def _findings(
             "error",
             unknown,
             f"{counted(len(unknown), 'object')} of a class that the list of classes lacks",
-            f"The list has: {listed}. Add the class there, or correct the objects.",
+            f"The list has: {shortlist(names)}. Add the class there, or correct the objects.",
         ),
     ]

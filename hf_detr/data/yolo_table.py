@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from hf_detr.boxes import cxcywh_to_xyxy, xyxy_to_xywh
-from hf_detr.data.findings import Finding, counted
+from hf_detr.data.findings import Finding, counted, shortlist
 from hf_detr.data.folders import CLASS_LISTS, PICTURE_SUFFIXES, pictures_below
 from hf_detr.data.headers import upright_size_hw
 from hf_detr.data.parallel import for_each_file
@@ -181,7 +181,7 @@ def _line_findings(split: Split, source: YoloSource, read: Sequence[_Read]) -> l
         if found.class_id not in source.names
     ]
     unreadable = [_place(source, image) | {"value": one.trouble} for image, one in enumerate(read) if one.trouble]
-    listed = ", ".join(f"{number} {name}" for number, name in list(source.names.items())[:8])
+    listed = shortlist((f"{number} {name}" for number, name in source.names.items()), most=8)
     return [
         *about_places(
             split,
@@ -197,7 +197,7 @@ def _line_findings(split: Split, source: YoloSource, read: Sequence[_Read]) -> l
             "error",
             unknown,
             f"{counted(len(unknown), 'object')} of a class without a name",
-            f"There are {len(source.names)} names: {listed}{', ...' if len(source.names) > 8 else ''}. Classes count "
+            f"There are {len(source.names)} names: {listed}. Classes count "
             "from 0: labels that count from 1 are off by one everywhere.",
         ),
         *about_places(

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from hf_detr.data.export.gather import take_annotations, take_images, with_classes
+from hf_detr.data.findings import shortlist
 from hf_detr.data.index import DetectionIndex
 from hf_detr.errors import DatasetError, did_you_mean
 
@@ -59,7 +60,7 @@ def new_names(class_names: Sequence[str], edits: ClassEdits) -> dict[str, str | 
     requests += (edits.class_map or {}).items()
     for old in [old for old, _ in requests] + list(edits.keep):
         if old not in class_names:
-            listed = ", ".join(map(repr, class_names[:20])) + (" ..." if len(class_names) > 20 else "")
+            listed = shortlist(map(repr, class_names), 20)
             raise DatasetError(f"There is no class {old!r}.{did_you_mean(old, class_names)} There are: {listed}.")
     wanted = dict(requests)
     for old in wanted:

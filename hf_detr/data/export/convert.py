@@ -1,7 +1,8 @@
 """From any format to any other, with other splits, classes and sizes: what `hf-detr data convert` does."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from hf_detr.data.export.pictures import (
 from hf_detr.data.export.sources import NEW_CATEGORY_IDS, SPLIT_NAMES, Splits, read_sources
 from hf_detr.data.export.target import require_free, write_manifest
 from hf_detr.data.findings import counted
+from hf_detr.data.images import UnreadableImageError
 from hf_detr.data.splits import Split
 from hf_detr.errors import DatasetError
 
@@ -79,6 +81,18 @@ class Conversion:
         return "\n".join([*lines, *(f"- {note}" for note in self.notes)])
 
 
+@contextmanager
+def _way_out_named() -> Iterator[None]:
+    """A picture that cannot be read inside of the `with` block stops the conversion with what to do about it."""
+    try:
+        yield
+    except UnreadableImageError as error:
+        raise DatasetError(
+            f"{error}. `hf-detr check` lists all such pictures; --on_unreadable skip leaves them out."
+        ) from error
+
+
+@_way_out_named()
 def convert_dataset(
     sources: Sequence[Mapping[str, Split]],
     target: str | Path,
@@ -119,7 +133,8 @@ def convert_dataset(
     splits = read_sources(sources, notes)
     if classes is not None:
         splits = _with_edited_classes(splits, classes, keep_emptied, notes)
-    splits = _without_unreadable(splits, writer, on_unreadable, notes)
+    is_decoded = writer.rescale or (split is not None and split.near_duplicates)
+    splits = _without_unreadable(splits, on_unreadable, is_decoded, notes)
     if valid_size is not None:
         splits = _with_valid_of(splits, valid_size)
     if split is not None:
@@ -158,7 +173,8 @@ def _with_edited_classes(splits: Splits, classes: ClassEdits, keep_emptied: bool
     emptied = sum(len(edited[name]) - len(index) for name, index in left.items())
     if gone:
         dropped = sum(new is None for new in new_of.values())
-        fate = "stay as background" if keep_emptied else "are left out"
+        stays, goes = ("stays", "is") if emptied == 1 else ("stay", "are")
+        fate = f"{stays} as background" if keep_emptied else f"{goes} left out"
         notes.append(
             f"{counted(gone, 'annotation')} of {counted(dropped, 'class')} dropped; "
             f"{counted(emptied, 'picture')} without any other {fate}."
@@ -166,11 +182,11 @@ def _with_edited_classes(splits: Splits, classes: ClassEdits, keep_emptied: bool
     return edited if keep_emptied else left
 
 
-def _without_unreadable(splits: Splits, writer: PictureWriter, on_unreadable: str, notes: list[str]) -> Splits:
+def _without_unreadable(splits: Splits, on_unreadable: str, is_decoded: bool, notes: list[str]) -> Splits:
     if on_unreadable == "raise":
         bad = {name: missing_pictures(index) for name, index in splits.items()}
     else:
-        bad = {name: unreadable_pictures(index, decode=writer.rescale) for name, index in splits.items()}
+        bad = {name: unreadable_pictures(index, decode=is_decoded) for name, index in splits.items()}
     count = sum(map(len, bad.values()))
     if not count:
         return splits

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
+from hf_detr.data.findings import shortlist
 from hf_detr.errors import DatasetError
 
 MANIFEST = ".hf_detr_convert.json"  # hidden: neither trainers nor `datasets` look into it
@@ -35,10 +36,9 @@ def require_free(target: Path, *, overwrite: bool, sources: Iterable[Path]) -> N
     written = _manifest_of(target)
     foreign = sorted(_files_in(target) - written)
     if foreign:
-        shown = ", ".join(foreign[:5]) + (f" and {len(foreign) - 5:,} more" if len(foreign) > 5 else "")
         raise DatasetError(
             f"{target} has files that `hf-detr data convert` did not write, and --overwrite leaves those alone: "
-            f"{shown}. Move or delete them, or name another folder."
+            f"{shortlist(foreign, 5)}. Move or delete them, or name another folder."
         )
 
 

@@ -179,9 +179,9 @@ def test_classes_are_edited_and_emptied_pictures_stay_or_go(tmp_path: Path) -> N
         set(before.class_ids[before.first[i] : before.first[i + 1]].tolist()) == {0} for i in range(len(before))
     )
     assert reds and emptied
-    noun = "picture" if emptied == 1 else "pictures"
+    noun, stay = ("picture", "stays") if emptied == 1 else ("pictures", "stay")
     assert conversion.notes == (
-        f"{reds} annotations of 1 class dropped; {emptied} {noun} without any other stay as background.",
+        f"{reds} annotations of 1 class dropped; {emptied} {noun} without any other {stay} as background.",
     )
     expected = {
         name: [("lime" if row[0] == "green" else row[0], *row[1:]) for row in rows if row[0] != "red"]
@@ -317,6 +317,19 @@ def test_missing_pictures_stop_the_conversion_or_are_left_out(tmp_path: Path) ->
     conversion = convert(source, tmp_path / "out", on_unreadable="skip")
     assert conversion.notes == ("2 pictures left out with their objects, as they cannot be read: 0001.jpg, 0002.jpg",)
     assert content(indices(tmp_path / "out")["train"]) == {"0000.jpg": content(indices(source)["train"])["0000.jpg"]}
+
+
+@pytest.mark.parametrize(
+    "options", [{"resize": [32]}, {"split": NewSplits((0.5, 0.5))}, {"to": "yolo"}], ids=["resize", "split", "yolo"]
+)
+def test_damaged_pictures_name_the_way_out(tmp_path: Path, options: dict) -> None:
+    source = make_coco(tmp_path / "in", images=5, splits=("train",))
+    picture = images_folder(source) / "0001.jpg"
+    picture.write_bytes(picture.read_bytes()[: 20 if "to" in options else -200])
+    with pytest.raises(DatasetError, match=r"0001.jpg: cannot read this picture: .*--on_unreadable skip leaves them"):
+        convert(source, tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+    assert sum(convert(source, tmp_path / "out", on_unreadable="skip", **options).num_pictures.values()) == 4
 
 
 def test_only_its_own_work_is_replaced(tmp_path: Path) -> None:
