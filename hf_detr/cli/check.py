@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hf_detr.cli.drawn import save_beside
 from hf_detr.cli.flags import add_hub_options, hub_options, parse_image_size, require_positive
 from hf_detr.errors import DatasetError
 
@@ -150,23 +151,5 @@ def _save_sample(splits: Mapping[str, "Split"], count: int, output_dir: Path) ->
     grid = preview_grid(splits, count=count)
     if grid is None:
         return None
-    try:
-        output_dir.mkdir(parents=True, exist_ok=True)
-        path = _unused(output_dir / "sample.png")
-        grid.save(path)
-    except OSError as error:
-        raise DatasetError(
-            f"{output_dir}: cannot write the drawn sample there: {error.strerror}. Choose another --output_dir, or "
-            "--sample 0 for none."
-        ) from error
-    return path
-
-
-def _unused(path: Path) -> Path:
-    """`path`, with a number before its ending where such a file is there already."""
-    number = 1
-    candidate = path
-    while candidate.exists():
-        number += 1
-        candidate = path.with_stem(f"{path.stem}-{number}")
-    return candidate
+    way_out = "Choose another --output_dir, or --sample 0 for none."
+    return save_beside(grid, output_dir / "sample.png", way_out=way_out)

@@ -4,6 +4,7 @@ import argparse
 import math
 from pathlib import Path
 
+from hf_detr.cli.drawn import save_beside
 from hf_detr.cli.flags import HUB_SETTINGS, require_positive
 from hf_detr.cli.train_command import overrides_from_flags
 from hf_detr.cli.train_help import GROUPS, own_training_entries
@@ -38,7 +39,11 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--count", type=int, default=12, metavar="N", help="pictures to draw; default: 12")
     parser.add_argument("--seed", metavar="N", help="another seed, other pictures; default: the recipe's")
     parser.add_argument(
-        "--output", type=Path, default=Path("preview.png"), metavar="FILE", help="default: preview.png"
+        "--output",
+        type=Path,
+        default=Path("preview.png"),
+        metavar="FILE",
+        help="default: preview.png; where there is such a file, preview-2.png",
     )
     settings = parser.add_argument_group("settings of the recipe, as for `hf-detr train`")
     helps = {name: field.help for name, field in light_fields().items()}
@@ -81,8 +86,7 @@ def main(argv: list[str] | None = None) -> int:
     grid = training_grid(dataset, collator, epoch=epoch, count=args.count)
     if grid is None:
         raise DatasetError(f"{dataset.index.annotations_path}: no picture has objects, there is nothing to draw.")
-    args.output.parent.mkdir(parents=True, exist_ok=True)
-    grid.save(args.output)
+    output = save_beside(grid, args.output, way_out="Choose another --output.")
     total = training_args.stages(dataset.epoch_length).total
-    print(f"{args.output}: epoch {epoch} of {total:g}. {recipe.name}: {describe_policy(recipe.augment, policy)}")
+    print(f"{output}: epoch {epoch} of {total:.4g}. {recipe.name}: {describe_policy(recipe.augment, policy)}")
     return 0

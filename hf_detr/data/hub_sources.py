@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hf_detr.data.folders import SPLIT_WORDS
+from hf_detr.data.formats import FILE_SUFFIXES
 from hf_detr.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -52,7 +53,9 @@ def is_hub_data(data: str | Path) -> bool:
     folder = Path(data)
     if folder.is_dir():
         return _is_saved(folder) or any(_marks_of(folder))
-    return not folder.exists() and _HUB_NAME.fullmatch(str(data)) is not None
+    if folder.exists() or folder.suffix.lower() in FILE_SUFFIXES:  # my_data/data.yaml is a file, there or not
+        return False
+    return _HUB_NAME.fullmatch(str(data)) is not None
 
 
 def _is_saved(folder: Path) -> bool:

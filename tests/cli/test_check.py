@@ -183,7 +183,7 @@ def test_a_sample_that_cannot_be_written_says_so(data: Path, capsys: pytest.Capt
     Path("taken").write_text("a file")
     assert main(["check", str(data), "--output_dir", "taken"]) == 2
     captured = capsys.readouterr()
-    assert "taken: cannot write the drawn sample there" in captured.err
+    assert "taken/sample.png: cannot be written: " in captured.err
     assert "Ready to train" in captured.out
 
 

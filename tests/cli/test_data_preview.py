@@ -27,6 +27,7 @@ def preview(data: Path, output: Path, *flags) -> np.ndarray:
         *settings,
         *map(str, flags),
     ]
+    output.unlink(missing_ok=True)
     assert main(arguments) == 0
     return np.asarray(Image.open(output))
 
@@ -65,3 +66,13 @@ def test_what_cannot_be_drawn_says_why(data: Path, tmp_path: Path, capsys: pytes
         with pytest.raises(SystemExit):
             main(["data", "preview", str(data), recipe, *flags])
     assert not (tmp_path / "none.png").exists()
+
+
+def test_no_picture_is_overwritten(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    (tmp_path / "mine.png").write_bytes(b"mine")
+    arguments = ["data", "preview", str(data), "d_fine/s_finetune", "--image_size", "64", "--count", "1"]
+    assert main([*arguments, "--output", str(tmp_path / "mine.png")]) == 0
+    assert "mine-2.png: epoch 0 of" in capsys.readouterr().out
+    assert (tmp_path / "mine.png").read_bytes() == b"mine"
+    assert main([*arguments, "--output", str(tmp_path / "mine.png" / "grid.png")]) == 2
+    assert "grid.png: cannot be written: " in capsys.readouterr().err

@@ -131,6 +131,15 @@ def test_log_lines_carry_the_time_and_go_to_stderr() -> None:
     assert line[2] == line[5] == ":" and line.endswith(" seen")
 
 
+def test_messages_of_the_hub_come_once() -> None:
+    script = (
+        "from hf_detr.cli.main import set_up_logging; set_up_logging(); import huggingface_hub;"
+        "from huggingface_hub.utils import logging; logging.get_logger('huggingface_hub.file').warning('seen')"
+    )
+    process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert process.stderr.count("seen") == 1
+
+
 def test_only_the_first_process_of_a_machine_talks(monkeypatch: pytest.MonkeyPatch) -> None:
     ours = logging.getLogger("hf_detr")
     before = ours.level

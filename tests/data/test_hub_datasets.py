@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from hf_detr.data.box_formats import BOX_FORMATS
 from hf_detr.data.checks import check_dataset
 from hf_detr.data.dataset import DetectionDataset
+from hf_detr.data.formats import FILE_SUFFIXES
 from hf_detr.data.hub_datasets import load_hf_dataset
 from hf_detr.data.hub_sources import HubOptions, is_hub_data
 from hf_detr.data.images import UnreadableImageError
@@ -153,6 +154,13 @@ def test_folders(coco, tmp_path, kind):
     assert [index.class_names[number] for number in index.class_ids] == names
     sample = DetectionDataset(index)[5]
     assert sample["readable"] and sample["image"].shape == (48, 64, 3)
+
+
+def test_a_file_that_is_not_there_is_no_name_on_the_hub():
+    assert is_hub_data("me/cats") and is_hub_data("me/cats.v2")
+    for suffix in FILE_SUFFIXES:
+        with pytest.raises(DatasetError, match=f"my_data/data{suffix}: no such file. .*my_data does not exist either"):
+            find_splits(f"my_data/data{suffix}")
 
 
 def test_a_folder_that_changed_is_read_again(coco, tmp_path):
