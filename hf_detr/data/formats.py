@@ -74,13 +74,18 @@ def find_file_splits(data: Path) -> dict[str, Split]:
     found = {kind.title: splits for kind in _FORMATS.values() if (splits := kind.find(data))}
     if len(found) > 1:
         seen = "\n".join(
-            f"  {title}: {', '.join(str(split.annotations_path) for split in splits.values())}"
+            f"  {title}: {', '.join(dict.fromkeys(str(split.annotations_path) for split in splits.values()))}"
             for title, splits in found.items()
         )
-        raise DatasetError(
-            f"{data}: may be {' or '.join(found)}:\n{seen}\n"
-            f"Name the file that counts in place of the folder, such as --data {data / 'data.yaml'}. {EXPLICIT}"
+        # A file of which a split is a part describes the whole data set.
+        whole = [s.annotations_path for splits in found.values() for s in splits.values() if s.part is not None]
+        file = next((path for path in whole if path.is_file()), None)
+        named = (
+            f"Name the file that counts in place of the folder, such as --data {file}. "
+            if file
+            else "Move one of them away. "
         )
+        raise DatasetError(f"{data}: may be {' or '.join(found)}:\n{seen}\n{named}{EXPLICIT}")
     if not found:
         raise DatasetError(_nothing_recognised(data))
     return next(iter(found.values()))

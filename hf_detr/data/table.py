@@ -28,7 +28,7 @@ class Split:
         name: what messages call it: ``"train"``, ``"valid"`` or ``"test"`` where it was found by its name.
         images_dir: the folder that file names start from.
         annotations_path: the file or folder that holds the annotations.
-        format: how they are written, one of the formats of `hf_detr.data.splits`.
+        format: how they are written, a key of the readers in `hf_detr.data.formats`, or ``"rows"``.
         part: which part of ``annotations_path`` this split is, where one file describes several; None for all of it.
         class_names: the classes of the whole data set, for formats whose annotations have no list of them.
     """

@@ -245,6 +245,12 @@ def test_a_split_that_cannot_be_read_is_not_left_out(table: Path, photos: Path) 
     assert list(find_splits(photos)) == ["train"], "another table beside it is no trouble"
 
 
+def test_a_second_format_in_the_folder_says_what_to_do(table: Path) -> None:
+    make_coco(table, images=4)
+    with pytest.raises(DatasetError, match=r"(?s)may be COCO or CSV:.*Move one of them away. Or name both yourself"):
+        find_splits(table)
+
+
 def test_two_files_of_one_split(photos: Path) -> None:
     for name in ("one.csv", "two.csv"):
         (photos / name).write_text("image,label,x,y,w,h\na.jpg,cat,1,2,3,4\n")

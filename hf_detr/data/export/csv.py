@@ -24,7 +24,8 @@ def write_csv(folder: Path, splits: Mapping[str, DetectionIndex], pictures: Pict
             writer = csv.writer(file)
             writer.writerow(COLUMNS)
             writer.writerows(_rows(index))
-        (folder / CLASSES_FILE).write_text("".join(f"{name}\n" for name in index.class_names), encoding="utf-8")
+    class_names = next(iter(splits.values())).class_names
+    (folder / CLASSES_FILE).write_text("".join(f"{name}\n" for name in class_names), encoding="utf-8")
 
 
 def _rows(index: DetectionIndex) -> Iterator[tuple]:

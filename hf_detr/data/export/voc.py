@@ -30,7 +30,8 @@ def write_voc(folder: Path, splits: Mapping[str, DetectionIndex], pictures: Pict
             ElementTree.ElementTree(root).write(folder / "Annotations" / f"{stem}.xml", encoding="utf-8")
         listed = folder / "ImageSets" / "Main" / f"{FOLDER_OF.get(name, name)}.txt"
         listed.write_text("".join(f"{stem}\n" for stem in stems), encoding="utf-8")
-        (folder / CLASSES_FILE).write_text("".join(f"{name}\n" for name in index.class_names), encoding="utf-8")
+    class_names = next(iter(splits.values())).class_names
+    (folder / CLASSES_FILE).write_text("".join(f"{name}\n" for name in class_names), encoding="utf-8")
 
 
 def _annotation(index: DetectionIndex, image: int) -> ElementTree.Element:
