@@ -167,6 +167,7 @@ def test_without_processes_a_stall_is_named_as_well(index, caplog):
 def test_processes_that_wait_for_work_are_not_stalled(index, caplog):
     dataset = training(index)
     loader = iter(DataLoader(dataset, batch_size=1, num_workers=1, collate_fn=DetectionCollator((32, 32))))
+    caplog.clear()  # of what the data set says of its boxes
     with explained_faults(dataset, report_after=0.1):
         next(loader)
         time.sleep(0.5)
