@@ -11,6 +11,7 @@ import pytest
 from tests.export.conftest import save_decided_detector
 
 ROOT = Path(__file__).parents[1]
+REGISTRATION = "optimum/commands/register/register_hf_detr.py"
 
 
 def run(*command, cwd=None) -> str:
@@ -56,7 +57,11 @@ def test_the_console_command_works_from_the_wheel(bin_dir, tmp_path):
     assert "num_train_epochs" in run(bin_dir / "hf-detr", "train", "--help", cwd=tmp_path)
 
 
-def test_optimum_exports_with_the_wheel(bin_dir, tmp_path):
+def test_optimum_exports_with_the_wheel(wheel, bin_dir, tmp_path):
+    assert REGISTRATION in zipfile.ZipFile(wheel).namelist()
+    if (Path(sysconfig.get_paths()["purelib"]) / REGISTRATION).exists():
+        # The environment sees our editable installation's too, and Optimum registers what it finds twice.
+        next((bin_dir.parent / "lib").glob(f"python*/site-packages/{REGISTRATION}")).unlink(missing_ok=True)
     optimum = [bin_dir / "python", "-m", "optimum.commands.optimum_cli"]
     listed = run(*optimum, "export", "--help", cwd=tmp_path)
     assert "detr" in listed and "onnx" in listed
