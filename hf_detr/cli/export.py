@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from hf_detr.cli.flags import parse_image_size, require_positive
+from hf_detr.export.targets import TARGETS
 
 _DESCRIPTION = """\
 Export a detector to ONNX or OpenVINO. The file is run on pictures before it is called done, and has to find
@@ -37,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
         "--output_dir",
         type=Path,
         metavar="DIR",
-        help="default: MODEL/onnx (or openvino), or ./NAME-onnx for a model on the Hub",
+        help="default: MODEL/onnx, by the format, or ./NAME-onnx for a model on the Hub",
     )
     add_options(parser)
     args = parser.parse_args(argv)
@@ -47,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """What `hf-detr export` and `optimum-cli export detr` have in common."""
-    parser.add_argument("--to", choices=["onnx", "openvino"], default="onnx", help="default: onnx")
+    parser.add_argument("--to", choices=list(TARGETS), default="onnx", help="default: onnx")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier export in --output_dir")
     parser.add_argument("--json", action="store_true", help="print what was done as JSON")
     parser.add_argument("--revision", default="main", help="branch, tag or commit on the Hub")

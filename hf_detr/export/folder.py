@@ -14,17 +14,12 @@ from hf_detr import __version__
 from hf_detr.data.aside import written_aside
 from hf_detr.errors import ExportError
 from hf_detr.export.graph import DetectorGraph, GraphOptions
-from hf_detr.export.onnx import export_onnx
-from hf_detr.export.openvino import export_openvino
+from hf_detr.export.targets import TARGETS, Target, WriteOptions
 from hf_detr.export.verify import Agreement, Tolerance, compare, require_agreement
 from hf_detr.inference.detector import Detector
-from hf_detr.inference.exported import ONNX_FILE, OPENVINO_FILE
 from hf_detr.models.loading import load_detector, no_progress_bars
 
 REPORT_FILE = "export.json"
-
-# The file that each format is made of; `hf_detr.inference` finds its runtime by it.
-FORMATS = {"onnx": ONNX_FILE, "openvino": OPENVINO_FILE}
 
 # In float32 runtimes differ by the order in which they add; 1e-3 is far below what a picture shows.
 FLOAT32_TOLERANCE = Tolerance(score=1e-3, box=1e-3)
@@ -67,10 +62,10 @@ def export_detector(
         model_name_or_path: a folder that `hf-detr train` wrote, or a Hub id.
         folder: where to write; must be empty or not there yet.
         pictures: ``uint8 (H, W, 3)`` RGB to compare on, best those the model is made for.
-        to: ``"onnx"`` or ``"openvino"``, see `FORMATS`.
+        to: the name of a format, see `hf_detr.export.targets.TARGETS`.
         options: what goes into the graph.
         image_size_hw: height and width of the input in pixels; the model's own by default.
-        opset: ONNX operator set, see `export_onnx`.
+        opset: ONNX operator set, by default the exporter's choice.
         external_data: weights in a file beside the graph.
         overwrite: replace an earlier export.
         revision: branch, tag or commit on the Hub.
@@ -79,32 +74,26 @@ def export_detector(
         CheckpointError: the model cannot be read, or does not take this size.
         ExportError: the folder is not free, packages are missing, or the exported model computes something else.
     """
-    options = options or GraphOptions()
+    target, options = TARGETS[to], options or GraphOptions()
     require_free(folder, overwrite)
     model, processor = load_detector(model_name_or_path, revision)
     reference = Detector.from_model(model, processor, device="cpu", image_size_hw=image_size_hw)
     properties = _properties(reference, model.config)
     with written_aside(folder) as aside:
-        export_onnx(
+        target.write(
             DetectorGraph(model, processor, options),
-            aside / ONNX_FILE,
-            image_size_hw=reference.image_size_hw,
-            properties=properties,
-            opset=opset,
-            external_data=external_data and to == "onnx",
+            aside,
+            WriteOptions(reference.image_size_hw, properties, opset, external_data),
         )
-        if to == "openvino":
-            export_openvino(aside / ONNX_FILE, aside / OPENVINO_FILE, properties=properties, precision="float32")
-            (aside / ONNX_FILE).unlink()
         with no_progress_bars():
             model.config.save_pretrained(aside)
             processor.save_pretrained(aside)
         exported = Detector.from_pretrained(aside, device="cpu")
         agreement = compare(reference, exported, pictures, FLOAT32_TOLERANCE)
         require_agreement(agreement, FLOAT32_TOLERANCE)
-        report = _report(model_name_or_path, to, options, reference.image_size_hw, agreement)
+        report = _report(model_name_or_path, target, options, reference.image_size_hw, agreement)
         (aside / REPORT_FILE).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    return Export(folder, folder / FORMATS[to], agreement)
+    return Export(folder, folder / target.file, agreement)
 
 
 def require_free(folder: Path, overwrite: bool) -> None:
@@ -143,12 +132,16 @@ def _properties(detector: Detector, config: Any) -> dict[str, str]:
 
 
 def _report(
-    source: str | os.PathLike, to: str, options: GraphOptions, image_size_hw: tuple[int, int], agreement: Agreement
+    source: str | os.PathLike,
+    target: Target,
+    options: GraphOptions,
+    image_size_hw: tuple[int, int],
+    agreement: Agreement,
 ) -> dict[str, Any]:
-    packages = ("torch", "transformers", "onnx", "openvino" if to == "openvino" else "onnxruntime")
+    packages = ("torch", "transformers", *target.packages)
     return {
         "model": os.fspath(source),
-        "format": to,
+        "format": target.name,
         "precision": "float32",
         "image_size_hw": list(image_size_hw),
         "graph": asdict(options),

@@ -3,13 +3,15 @@
 import io
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hf_detr.errors import ExportError
 from hf_detr.export.graph import PIXELS, DetectorGraph, symbolic_shapes
+from hf_detr.export.targets import WriteOptions
+from hf_detr.inference.exported import ONNX_FILE
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -17,25 +19,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def export_onnx(
-    graph: DetectorGraph,
-    path: Path,
-    *,
-    image_size_hw: tuple[int, int],
-    properties: Mapping[str, str],
-    opset: int | None = None,
-    external_data: bool = False,
-) -> None:
-    """Write ``graph`` as an ONNX file.
+def write_onnx(graph: DetectorGraph, folder: Path, options: WriteOptions) -> None:
+    """Write ``model.onnx``, and with external data ``model.onnx.data``, into ``folder``.
 
-    Args:
-        graph: what to export.
-        path: the ``.onnx`` file.
-        image_size_hw: height and width of the input in pixels; where they may vary, of the sample that is traced.
-        properties: metadata stored in the file.
-        opset: ONNX operator set; by default the one Transformers' exporter chooses, which has layer normalisation as
-            one operator, so that half precision keeps its sums in float32.
-        external_data: weights in a file beside it, ``NAME.onnx.data``.
+    By default in the operator set that Transformers' exporter chooses. It has layer normalisation as one operator, so
+    that half precision keeps its sums in float32.
 
     Raises:
         ExportError: the packages for ONNX are missing, or the graph cannot be expressed.
@@ -48,13 +36,14 @@ def export_onnx(
             exporter = OnnxExporter()
     except ImportError as error:
         raise ExportError(f"Export to ONNX needs more packages: pip install 'hf_detr[onnx]'\n{error}") from error
-    config = OnnxConfig(opset_version=opset, dynamic_shapes=graph.dynamic_shapes())
+    config = OnnxConfig(opset_version=options.opset, dynamic_shapes=graph.dynamic_shapes())
     with quiet(), symbolic_shapes(graph):
-        program, _ = exporter.export_program(graph, graph.sample_inputs(image_size_hw), config)
+        program, _ = exporter.export_program(graph, graph.sample_inputs(options.image_size_hw), config)
     _name_dynamic_axes(program, graph)
     _clean(program)
-    program.metadata_props.update(properties)
-    onnx_ir.save(program, path, external_data=f"{path.name}.data" if external_data else None)
+    program.metadata_props.update(options.properties)
+    path = folder / ONNX_FILE
+    onnx_ir.save(program, path, external_data=f"{path.name}.data" if options.external_data else None)
 
 
 def _name_dynamic_axes(program: "onnx_ir.Model", graph: DetectorGraph) -> None:

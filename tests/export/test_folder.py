@@ -1,5 +1,6 @@
 """`export_detector`: a folder that another runtime can use, or nothing at all."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import torch
 from hf_detr.errors import CheckpointError, ExportError
 from hf_detr.export.folder import export_detector
 from hf_detr.export.graph import GraphOptions
+from hf_detr.export.targets import TARGETS
 from hf_detr.export.verify import made_up_pictures
 from hf_detr.inference.detector import Detector
 from tests.export.conftest import save_decided_detector
@@ -153,17 +155,15 @@ def test_only_an_export_is_replaced(exported: Path, decided_detector: Path) -> N
 def test_a_graph_that_computes_something_else_is_refused(
     decided_detector: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from hf_detr.export import folder as module
-
-    def export_another_model(graph, path, **options):
+    def write_another_model(graph, folder, options):
         with torch.no_grad():
             graph.model.class_embed[-1].weight.mul_(1.5)
-        real(graph, path, **options)
+        onnx_target.write(graph, folder, options)
         with torch.no_grad():
             graph.model.class_embed[-1].weight.div_(1.5)
 
-    real = module.export_onnx
-    monkeypatch.setattr(module, "export_onnx", export_another_model)
+    onnx_target = TARGETS["onnx"]
+    monkeypatch.setitem(TARGETS, "onnx", dataclasses.replace(onnx_target, write=write_another_model))
     with pytest.raises(ExportError, match=r"does not compute what the model computes in PyTorch"):
         export_detector(decided_detector, tmp_path / "onnx", pictures=PICTURES)
     assert list(tmp_path.iterdir()) == []
