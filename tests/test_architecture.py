@@ -31,8 +31,8 @@ ALLOWED_OF = {
 }
 # They take seconds to import, or are not installed everywhere: only inside the function that needs them.
 LATE = {
-    "albumentations", "datasets", "hotcoco", "onnx", "onnx_ir", "onnxruntime", "openvino", "optimum", "pycocotools",
-    "supervision", "tensorrt", "timm",
+    "albumentations", "av", "datasets", "hotcoco", "onnx", "onnx_ir", "onnxruntime", "openvino", "optimum", "pycocotools",
+    "supervision", "tensorrt", "timm", "trackers",
 }  # fmt: skip
 
 

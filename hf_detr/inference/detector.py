@@ -2,9 +2,7 @@
 
 import functools
 import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +12,7 @@ from torch import Tensor, nn
 
 from hf_detr.data.images import UnreadableImageError, picture_to_rgb, read_image, resize_image
 from hf_detr.errors import CheckpointError
+from hf_detr.inference.ahead import load_ahead
 from hf_detr.inference.backends import Backend, TorchBackend
 from hf_detr.inference.detections import Detections
 from hf_detr.inference.exported import find_exported, load_exported
@@ -175,7 +174,7 @@ class Detector:
         """
         batch: list[tuple[np.ndarray, Tensor | None, Path | None]] = []
         at_once = batch_size if self.tiling is None else 1
-        for future in _read_ahead(images, self._load, ahead=2 * at_once):
+        for future in load_ahead(images, self._load, ahead=2 * at_once):
             try:
                 batch.append(future.result())
             except UnreadableImageError as error:
@@ -302,19 +301,3 @@ def _input_size_hw(processor) -> tuple[int, int]:
             f"do_pad={processor.do_pad}."
         )
     return size["height"], size["width"]
-
-
-def _read_ahead(sources: Iterable[ImageSource], load: Callable, ahead: int) -> Iterator[Future]:
-    """Load pictures in threads (decoding releases Python's lock), at most ``ahead`` before they are asked for."""
-    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-        pending: deque[Future] = deque()
-        try:
-            for source in sources:
-                pending.append(pool.submit(load, source))
-                if len(pending) > ahead:
-                    yield pending.popleft()
-            while pending:
-                yield pending.popleft()
-        finally:
-            for future in pending:
-                future.cancel()
