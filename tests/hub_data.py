@@ -12,7 +12,7 @@ from datasets import Image as ImageFeature
 from PIL import Image
 
 from hf_detr.boxes import xywh_to_xyxy, xyxy_to_cxcywh
-from hf_detr.data.coco_table import read_coco_json
+from hf_detr.data.coco_file import read_coco_json
 from tests.synthetic import annotation_file, images_folder
 
 CLASS_NAMES = ("red", "green", "blue")

@@ -5,7 +5,6 @@ import math
 import numpy as np
 
 from hf_detr.data.box_checks import box_findings
-from hf_detr.data.coco_table import is_area
 from hf_detr.data.findings import Finding, Severity, counted
 from hf_detr.data.row_findings import about_annotations, about_categories, about_images, box_text, repeated
 from hf_detr.data.table import AnnotationTable, CocoRecords, is_id, positions_where, shown_id
@@ -39,9 +38,7 @@ def annotation_findings(
 
 def _check_repeated_records(table: AnnotationTable) -> list[Finding]:
     files = repeated(table.file_names)
-    rows = [] if table.records is None else table.records.annotations
-    annotation_ids = repeated(row["id"] for row in rows if is_id(row.get("id")))
-    with_id = positions_where(rows, lambda row: is_id(row.get("id")))
+    ids = np.zeros(0, np.int64) if table.records is None else table.records.annotation_ids
     names = repeated(table.category_names)
     return [
         *about_images(
@@ -56,7 +53,7 @@ def _check_repeated_records(table: AnnotationTable) -> list[Finding]:
             table,
             "annotation.duplicate_id",
             "warning",
-            [int(with_id[position]) for where in annotation_ids.values() for position in where[1:]],
+            _repeated_ids(ids),
             "with an id that an earlier one has",
             "We do not use these ids, but pycocotools keeps only the last of them. Number the annotations anew.",
             noun="annotation",
@@ -82,6 +79,18 @@ def _check_repeated_records(table: AnnotationTable) -> list[Finding]:
             value=lambda row: box_text(table, row),
         ),
     ]
+
+
+def _repeated_ids(ids: np.ndarray) -> list[int]:
+    """Positions of the ids that came up before, those of equal ones together."""
+    if ids.dtype == object:
+        with_id = positions_where(ids, is_id)
+        where = repeated(ids[with_id]).values()
+        return [int(with_id[position]) for positions in where for position in positions[1:]]
+    order = np.argsort(ids, kind="stable")
+    ordered = ids[order]
+    again = np.flatnonzero(ordered[1:] == ordered[:-1]) + 1
+    return order[again].tolist()
 
 
 def _repeated_boxes(table: AnnotationTable) -> np.ndarray:
@@ -169,7 +178,7 @@ def _check_values(table: AnnotationTable, records: CocoRecords) -> list[Finding]
             table,
             "annotation.bad_iscrowd",
             "warning",
-            positions_where(rows, lambda row: row.get("iscrowd") not in (0, 1, None)),
+            records.bad_crowd,
             "whose iscrowd is neither 0 nor 1",
             "It is read as 0, an ordinary object. Correct it.",
             value=lambda row: f"iscrowd {rows[row]['iscrowd']!r:.40}",
@@ -179,7 +188,7 @@ def _check_values(table: AnnotationTable, records: CocoRecords) -> list[Finding]
             table,
             "annotation.bad_area",
             "warning",
-            positions_where(rows, lambda row: row.get("area") is not None and not is_area(row["area"])),
+            records.bad_area,
             "whose area is not a number of 0 or more",
             "Width times height is used instead. Correct it or leave the key out.",
             value=lambda row: f"area {rows[row]['area']!r:.40}",

@@ -1,138 +1,219 @@
 """A COCO file as columns."""
 
-import gc
-import json
-import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from itertools import chain, repeat
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from hf_detr.data.coco_file import CocoContent, in_pieces, open_coco, parse_coco
 from hf_detr.data.coco_layouts import OBJECTS365, objects365_name
-from hf_detr.data.table import AnnotationTable, CocoRecords, Id, Split, is_id, shown_id
-from hf_detr.errors import DatasetError
+from hf_detr.data.json_lists import OtherLayoutError
+from hf_detr.data.table import AnnotationTable, CocoRecords, Extras, Id, Split, is_id, shown_id
 
-_SECTIONS = ("images", "annotations", "categories")
 _NUMBER_TYPES = frozenset({int, float})
 _ID_TYPES = frozenset({int, str})
 _NO_BOX = (np.nan,) * 4
-_HALF_A_CHARACTER = re.compile(rb"\\u[dD][89abAB]..(?!\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB]..)\\u[dD][c-fC-F]")
-
-
-# An outline's numbers: most of a file like instances_train2017.json, and nothing that a detector uses. The closing
-# quote makes it a key: inside of a text it would have a backslash before it.
-_OUTLINE = re.compile(rb'"segmentation"\s*:\s*\[\[[0-9eE+\-.,\s\[\]]*\]\]')
-
-
-def read_coco_json(path: str | Path, *, keep_outlines: bool = True) -> dict[str, Any]:
-    """The content of a COCO file: a dict with the lists images, annotations and categories.
-
-    Args:
-        path: the file.
-        keep_outlines: False puts ``[0]`` in the place of each polygon: four times as fast on COCO, in half the memory.
-
-    Raises:
-        DatasetError: missing, not JSON (with line and column), or JSON that is not COCO.
-    """
-    import orjson
-
-    path = Path(path)
-    try:
-        text = path.read_bytes()
-    except OSError as error:
-        raise DatasetError(f"{path}: cannot read this annotation file: {error.strerror}") from error
-    if not text.strip():
-        raise DatasetError(f"{path}: the annotation file is empty. Copy or export it again.")
-    try:
-        with _no_garbage_collection():
-            content = orjson.loads(text if keep_outlines else _OUTLINE.sub(b'"segmentation":[0]', text))
-    except orjson.JSONDecodeError:
-        content = _parse_leniently(path, text)
-    _require_coco(path, content)
-    return content
-
-
-@contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """While millions of objects are made and none is dropped, the collector only looks at them again and again."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
-
-
-def _parse_leniently(path: Path, text: bytes) -> Any:
-    """With Python's own parser: NaN, Infinity and a byte order mark too, and the place where the text is wrong."""
-
-    def parse_int(digits: str) -> int | float:
-        return int(digits) if len(digits) < 19 else float(digits)
-
-    half = _HALF_A_CHARACTER.search(text)
-    if half:  # Python would read it, and fail to print it or to open a file of that name
-        raise DatasetError(f"{path}: not Unicode: half a character ({half[0][:6].decode()}) at byte {half.start():,}.")
-    try:
-        return json.loads(text, parse_int=parse_int)
-    except json.JSONDecodeError as error:
-        raise DatasetError(
-            f"{path}: not JSON, or cut short: {error.msg} at line {error.lineno}, column {error.colno} "
-            f"(byte {error.pos:,} of {len(text):,}). Copy or export the file again."
-        ) from error
-    except UnicodeDecodeError as error:
-        raise DatasetError(f"{path}: not text in UTF-8: {error.reason} at byte {error.start:,}.") from error
-    except RecursionError as error:
-        raise DatasetError(f"{path}: JSON nested too deeply to be COCO.") from error
-
-
-def _require_coco(path: Path, content: Any) -> None:
-    if isinstance(content, list):
-        raise DatasetError(
-            f"{path}: a JSON list, not a COCO annotation file. A list of detections is what a model predicted; "
-            "the annotations are a file with the keys images, annotations and categories."
-        )
-    if not isinstance(content, dict):
-        raise DatasetError(f"{path}: not a COCO annotation file: it holds only {content!r:.80}.")
-    missing = [key for key in _SECTIONS if key not in content]
-    if missing:
-        there = ", ".join(sorted(map(str, content))[:12]) or "nothing"
-        raise DatasetError(
-            f"{path}: not a COCO annotation file: no {' and no '.join(repr(key) for key in missing)}. "
-            f"It has: {there}. A file without objects still needs the key with an empty list."
-        )
-    for key in _SECTIONS:
-        if not isinstance(content[key], list):
-            raise DatasetError(f"{path}: {key!r} is a {type(content[key]).__name__}, and COCO has a list there.")
 
 
 def read_coco_table(split: Split) -> AnnotationTable:
     """Read the COCO file of a split into columns.
 
     Raises:
-        DatasetError: as `read_coco_json`.
+        DatasetError: as `hf_detr.data.coco_file.read_coco_json`.
     """
-    content = read_coco_json(split.annotations_path, keep_outlines=False)
-    images, annotations, categories = (_records(content[key]) for key in _SECTIONS)
-    boxes_xywh, malformed_box = _boxes_xywh(annotations)
-    image_of = _positions(annotations, "image_id", images)
+    try:
+        return _table(split, open_coco(split.annotations_path))
+    except OtherLayoutError:
+        return _table(split, parse_coco(split.annotations_path))
+
+
+def _table(split: Split, content: CocoContent) -> AnnotationTable:
+    categories = [_record(row) for row in content.categories]
+    images = _Images(split, content)
+    columns = _Annotations(content, _Positions(images.ids), _Positions([row.get("id") for row in categories]))
+    records = CocoRecords(
+        images=_Records(content.images),
+        annotations=_Records(content.annotations),
+        categories=categories,
+        annotation_ids=columns.ids,
+        **{name: np.array(rows, np.int64) for name, rows in columns.odd.items()},
+    )
+    extras = Extras(
+        image=records.images.__getitem__,
+        annotation=records.annotations.__getitem__,
+        categories=categories,
+        header=content.others,
+        annotation_ids=columns.ids,
+    )
+    image_of = columns.image_of
     return AnnotationTable(
         split=split,
-        image_ids=[row.get("id") for row in images],
-        file_names=[_file_name(row, is_objects365=split.format == OBJECTS365) for row in images],
-        sizes_hw=_sizes_hw(images),
+        image_ids=images.ids,
+        file_names=images.file_names,
+        sizes_hw=images.sizes_hw,
         category_ids=[row.get("id") for row in categories],
         category_names=[str(row.get("name")) for row in categories],
         image_of=image_of,
-        category_of=_positions(annotations, "category_id", categories),
-        boxes_xywh=boxes_xywh,
-        areas=_areas(annotations, boxes_xywh),
-        is_crowd=np.fromiter((row.get("iscrowd") in (1, True) for row in annotations), bool, len(annotations)),
-        locate=lambda annotation: _place(annotations[annotation], annotation, is_placed=image_of[annotation] >= 0),
-        records=CocoRecords(images, annotations, categories, malformed_box),
+        category_of=columns.category_of,
+        boxes_xywh=columns.boxes_xywh,
+        areas=columns.areas,
+        is_crowd=columns.is_crowd,
+        locate=lambda annotation: _place(records, annotation, is_placed=image_of[annotation] >= 0),
+        records=records,
+        extras=extras,
+    )
+
+
+class _Records(Sequence[dict[str, Any]]):
+    """The values of a list as records: ``{}`` in place of one that is no object."""
+
+    def __init__(self, values: Sequence[Any]):
+        self._values = values
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __getitem__(self, position: int) -> dict[str, Any]:
+        return _record(self._values[position])
+
+
+def _record(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+class _Images:
+    """The columns of pictures: ``ids``, ``file_names`` and ``sizes_hw``, see `AnnotationTable`."""
+
+    def __init__(self, split: Split, content: CocoContent):
+        self.ids: list[Any] = []
+        self.file_names: list[str] = []
+        self.sizes_hw = np.zeros((len(content.images), 2), np.int32)
+        for begin, values in in_pieces(content.images, f"reading the images of {split.name}"):
+            rows = [_record(value) for value in values]
+            self.ids += [row.get("id") for row in rows]
+            self.file_names += [_file_name(row, is_objects365=split.format == OBJECTS365) for row in rows]
+            self.sizes_hw[begin : begin + len(rows)] = _sizes_hw(rows)
+
+
+class _Annotations:
+    """The columns of annotations, filled piece by piece; see `AnnotationTable` and, for ``odd``, `CocoRecords`."""
+
+    def __init__(self, content: CocoContent, images: "_Positions", categories: "_Positions"):
+        number = len(content.annotations)
+        self.image_of, self.category_of = np.empty(number, np.int32), np.empty(number, np.int32)
+        self.boxes_xywh, self.areas = np.empty((number, 4)), np.empty(number)
+        self.is_crowd = np.empty(number, bool)
+        self.ids = np.empty(number, np.int64)
+        names = ("without_box", "only_outline", "malformed_box", "bad_crowd", "bad_area")
+        self.odd: dict[str, list[int]] = {name: [] for name in names}
+        for begin, values in in_pieces(content.annotations, "reading annotations"):
+            rows = [_record(value) for value in values]
+            here = slice(begin, begin + len(rows))
+            self.image_of[here] = images.of([row.get("image_id") for row in rows])
+            self.category_of[here] = categories.of([row.get("category_id") for row in rows])
+            self.boxes_xywh[here] = self._boxes_xywh(begin, rows)
+            self.areas[here] = self._areas(begin, rows, self.boxes_xywh[here])
+            self.is_crowd[here] = self._crowds(begin, rows)
+            self._add_ids(here, [row.get("id") for row in rows])
+
+    def _boxes_xywh(self, begin: int, rows: Sequence[dict]) -> np.ndarray:
+        boxes = [row.get("bbox") for row in rows]
+        if not _are_all_boxes(boxes):
+            for position, box in enumerate(boxes):
+                if not _are_all_boxes([box]):
+                    boxes[position] = _NO_BOX
+                    self._add_odd_box(begin + position, rows[position])
+        return np.fromiter(chain.from_iterable(boxes), np.float64, 4 * len(rows)).reshape(-1, 4)
+
+    def _add_odd_box(self, annotation: int, row: dict[str, Any]) -> None:
+        self.odd["malformed_box"].append(annotation)
+        if "bbox" not in row:
+            self.odd["only_outline" if row.get("segmentation") else "without_box"].append(annotation)
+
+    def _areas(self, begin: int, rows: Sequence[dict], boxes_xywh: np.ndarray) -> np.ndarray:
+        areas = [row.get("area") for row in rows]
+        usable = list(map(is_area, areas))
+        if not all(usable):
+            self._note("bad_area", begin, areas, lambda area: area is not None and not is_area(area))
+            areas = [area if good else -1.0 for area, good in zip(areas, usable, strict=True)]
+        given = np.fromiter(areas, np.float64, len(rows))
+        with np.errstate(invalid="ignore", over="ignore"):
+            return np.where(given >= 0, given, boxes_xywh[:, 2] * boxes_xywh[:, 3])
+
+    def _crowds(self, begin: int, rows: Sequence[dict]) -> np.ndarray:
+        crowds = [row.get("iscrowd") for row in rows]
+        if {0, 1}.issuperset(crowds if {int}.issuperset(map(type, crowds)) else (None,)):
+            return np.fromiter(crowds, bool, len(rows))
+        self._note("bad_crowd", begin, crowds, lambda crowd: crowd not in (0, 1, None))
+        return np.fromiter((crowd in (1, True) for crowd in crowds), bool, len(rows))
+
+    def _note(self, name: str, begin: int, values: Sequence[Any], is_bad: Callable[[Any], bool]) -> None:
+        self.odd[name] += [begin + position for position, value in enumerate(values) if is_bad(value)]
+
+    def _add_ids(self, here: slice, ids: list[Any]) -> None:
+        """Whole numbers as such; where anything else comes up, all as they are."""
+        if self.ids.dtype != object:
+            try:
+                if {int}.issuperset(map(type, ids)):
+                    self.ids[here] = np.fromiter(ids, np.int64, len(ids))
+                    return
+            except OverflowError:
+                pass
+            self.ids = self.ids.astype(object)
+        for position, value in enumerate(ids, here.start):
+            self.ids[position] = value
+
+
+class _Positions:
+    """Where records are by their ids.
+
+    Args:
+        ids: of all records, of any type where they are wrong.
+    """
+
+    def __init__(self, ids: Sequence[Any]):
+        self._ids = ids
+        self._position_of: dict[Id, int] | None = None
+        self._sorted: np.ndarray | None = None
+        if ids and {int}.issuperset(map(type, ids)):
+            try:
+                numbers = np.fromiter(ids, np.int64, len(ids))
+            except OverflowError:
+                return
+            self._order = np.argsort(numbers, kind="stable")
+            self._sorted = numbers[self._order]
+
+    def of(self, values: list[Any]) -> np.ndarray:
+        """``(len(values),)`` positions of the records with these ids, -1 for none; the first of equal ids."""
+        if self._sorted is not None and {int}.issuperset(map(type, values)):
+            try:
+                wanted = np.fromiter(values, np.int64, len(values))
+            except OverflowError:
+                return self._looked_up(values)
+            places = np.minimum(np.searchsorted(self._sorted, wanted), len(self._sorted) - 1)
+            return np.where(self._sorted[places] == wanted, self._order[places], -1)
+        return self._looked_up(values)
+
+    def _looked_up(self, values: list[Any]) -> np.ndarray:
+        if self._position_of is None:
+            self._position_of = {}
+            for position, value in enumerate(self._ids):
+                if is_id(value):
+                    self._position_of.setdefault(value, position)
+        if not _ID_TYPES.issuperset(map(type, values)):
+            values = [
+                value if is_id(value) else None for value in values
+            ]  # a list cannot be looked up, True would be 1
+        return np.fromiter(map(self._position_of.get, values, repeat(-1)), np.int64, len(values))
+
+
+def _are_all_boxes(boxes: Sequence[Any]) -> bool:
+    """Whether each of them is a list of four numbers."""
+    return (
+        {list}.issuperset(map(type, boxes))
+        and {4}.issuperset(map(len, boxes))
+        and _NUMBER_TYPES.issuperset(map(type, chain.from_iterable(boxes)))
     )
 
 
@@ -143,36 +224,15 @@ def _file_name(row: dict[str, Any], *, is_objects365: bool) -> str:
     return objects365_name(name) if is_objects365 else name
 
 
-def _place(row: dict[str, Any], annotation: int, *, is_placed: bool) -> dict[str, Any]:
+def _place(records: CocoRecords, annotation: int, *, is_placed: bool) -> dict[str, Any]:
     """The id of an annotation, and of its image where the file does not list that."""
-    image = {} if is_placed else {"image_id": shown_id(row.get("image_id"))}
-    return image | {"annotation_id": shown_id(row.get("id", f"#{annotation}"))}
-
-
-def _records(rows: list[Any]) -> list[dict[str, Any]]:
-    return [row if isinstance(row, dict) else {} for row in rows]
-
-
-def _positions(rows: Sequence[dict], key: str, named: Sequence[dict]) -> np.ndarray:
-    """``(len(rows),)`` position in `named` of the record whose id `rows` have under `key`; the first of equal ids."""
-    position_of: dict[Id, int] = {}
-    for position, row in enumerate(named):
-        if is_id(value := row.get("id")):
-            position_of.setdefault(value, position)
-    values = [row.get(key) for row in rows]
-    if not _ID_TYPES.issuperset(map(type, values)):
-        values = [value if is_id(value) else None for value in values]  # a list cannot be looked up, True would be 1
-    return np.fromiter(map(position_of.get, values, repeat(-1)), np.int64, len(rows))
-
-
-def _boxes_xywh(rows: Sequence[dict]) -> tuple[np.ndarray, np.ndarray]:
-    boxes = [row.get("bbox") for row in rows]
-    well_formed = [
-        isinstance(box, list) and len(box) == 4 and _NUMBER_TYPES.issuperset(map(type, box)) for box in boxes
-    ]
-    sides = chain.from_iterable(box if good else _NO_BOX for box, good in zip(boxes, well_formed, strict=True))
-    array = np.fromiter(sides, np.float64, 4 * len(rows)).reshape(-1, 4)
-    return array, ~np.fromiter(well_formed, bool, len(rows))
+    value = records.annotation_ids[annotation]
+    if isinstance(value, np.integer):
+        value = int(value)
+    elif value is None and "id" not in records.annotations[annotation]:
+        value = f"#{annotation}"
+    image = {} if is_placed else {"image_id": shown_id(records.annotations[annotation].get("image_id"))}
+    return image | {"annotation_id": shown_id(value)}
 
 
 def _sizes_hw(rows: Sequence[dict]) -> np.ndarray:
@@ -188,9 +248,3 @@ def _sizes_hw(rows: Sequence[dict]) -> np.ndarray:
 def is_area(value: Any) -> bool:
     """Whether `value` can be the area of an object, in pixels²."""
     return type(value) in _NUMBER_TYPES and 0 <= value < float("inf")
-
-
-def _areas(rows: Sequence[dict], boxes_xywh: np.ndarray) -> np.ndarray:
-    given = np.fromiter((area if is_area(area := row.get("area")) else -1.0 for row in rows), np.float64, len(rows))
-    with np.errstate(invalid="ignore", over="ignore"):
-        return np.where(given >= 0, given, boxes_xywh[:, 2] * boxes_xywh[:, 3])

@@ -11,7 +11,7 @@ Result = TypeVar("Result")
 
 _THREADS = 16  # a file system in the network answers many questions at a time, each slowly
 _CHUNK = 64  # handing over a single file would cost about as much as reading it
-_BAR_AFTER_SECONDS = 2.0
+BAR_AFTER_SECONDS = 2.0
 
 
 def for_each_file(work: Callable[[Item], Result], items: Sequence[Item], *, title: str) -> list[Result]:
@@ -26,7 +26,7 @@ def for_each_file(work: Callable[[Item], Result], items: Sequence[Item], *, titl
     pool = ThreadPoolExecutor(_THREADS)
     try:
         results = _flattened(pool.map(lambda chunk: [work(item) for item in chunk], chunks))
-        return list(tqdm(results, title, len(items), unit=" files", delay=_BAR_AFTER_SECONDS, disable=None))
+        return list(tqdm(results, title, len(items), unit=" files", delay=BAR_AFTER_SECONDS, disable=None))
     finally:
         pool.shutdown(cancel_futures=True)
 

@@ -126,15 +126,14 @@ def _check_references(table: AnnotationTable) -> list[Finding]:
 def _check_box_records(table: AnnotationTable) -> list[Finding]:
     if table.records is None:
         return []
-    rows = table.records.annotations
-    missing = np.fromiter(("bbox" not in row for row in rows), bool, len(rows))
-    outlined = np.fromiter((bool(row.get("segmentation")) for row in rows), bool, len(rows)) & missing
+    records = table.records
+    malformed = np.setdiff1d(records.malformed_box, np.union1d(records.without_box, records.only_outline))
     return [
         *about_annotations(
             table,
             "box.only_segmentation",
             "error",
-            np.flatnonzero(outlined),
+            records.only_outline,
             "with a segmentation but without a bbox",
             "A detector learns from boxes. Add `bbox`: [x, y, width, height] around each outline "
             "(pycocotools.mask.toBbox computes it).",
@@ -144,7 +143,7 @@ def _check_box_records(table: AnnotationTable) -> list[Finding]:
             table,
             "box.missing",
             "error",
-            np.flatnonzero(missing & ~outlined),
+            records.without_box,
             "without a bbox",
             "Add `bbox`: [x, y, width, height] in pixels, or remove the annotation.",
             noun="annotation",
@@ -153,21 +152,21 @@ def _check_box_records(table: AnnotationTable) -> list[Finding]:
             table,
             "box.malformed",
             "error",
-            np.flatnonzero(table.records.malformed_box & ~missing),
+            malformed,
             "not a list of four numbers",
             "A COCO box is [x, y, width, height] in pixels.",
-            value=lambda row: f"{rows[row]['bbox']!r:.60}",
+            value=lambda row: f"{records.annotations[row]['bbox']!r:.60}",
         ),
     ]
 
 
 def _check_finite_boxes(table: AnnotationTable) -> list[Finding]:
-    malformed = np.zeros(len(table.boxes_xywh), bool) if table.records is None else table.records.malformed_box
+    malformed = [] if table.records is None else table.records.malformed_box
     return about_annotations(
         table,
         "box.not_finite",
         "error",
-        np.flatnonzero(~table.is_finite & ~malformed),
+        np.setdiff1d(np.flatnonzero(~table.is_finite), malformed),
         "with NaN, infinity, or a number that no picture is large enough for",
         "Correct or remove the annotation; one such box turns the loss, and then the model, into NaN.",
         value=lambda row: box_text(table, row),

@@ -71,4 +71,4 @@ def _read_index(split: Split, class_names: Sequence[str] | None) -> DetectionInd
     findings = structural_findings(table)
     if findings:
         raise DatasetError(f"{split.annotations_path} cannot be used:\n\n{render_findings(findings)}")
-    return index_of_table(table, class_names)
+    return index_of_table(table, class_names, use_up=split.format != ROWS)  # tables of rows are kept

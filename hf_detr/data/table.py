@@ -3,8 +3,8 @@
 Reading never fails on a bad record. It leaves a mark in a column or a finding, and the checks report them together.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -63,14 +63,48 @@ class CocoRecords:
     """The records of a COCO file, whatever they hold; ``{}`` in place of one that is no object.
 
     Attributes:
-        images, annotations, categories: N, M and K records, in the order of the columns.
-        malformed_box: ``(M,)`` bool annotations without a list of four numbers.
+        images, annotations, categories: N, M and K records, in the order of the columns, parsed when asked for.
+        annotation_ids: ``(M,)`` their ids: int64, or where there are others any values, None for none.
+        without_box: annotations (their positions) without the key ``bbox``, nor an outline.
+        only_outline: those without the key, but with an outline.
+        malformed_box: those without a list of four numbers, both of these included.
+        bad_crowd: those whose ``iscrowd`` is neither 0 nor 1.
+        bad_area: those whose ``area`` is there, and can be none.
     """
 
     images: Sequence[dict[str, Any]]
     annotations: Sequence[dict[str, Any]]
     categories: Sequence[dict[str, Any]]
+    annotation_ids: np.ndarray
+    without_box: np.ndarray
+    only_outline: np.ndarray
     malformed_box: np.ndarray
+    bad_crowd: np.ndarray
+    bad_area: np.ndarray
+
+
+def _nothing(position: int) -> dict[str, Any]:
+    return {}
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What a source has beyond the columns of its table, in COCO's words, read when it is asked for: for conversions.
+
+    Attributes:
+        image, annotation: what is known of one, by its position in the table; its columns may be among it.
+        categories: what is known of each class; empty for nothing of any.
+        header: what is known of all, such as ``info`` and ``licenses``.
+        annotation_ids: ``(M,)`` as in `CocoRecords`; None for none at all.
+        notes: a sentence each about what cannot be taken along.
+    """
+
+    image: Callable[[int], dict[str, Any]] = _nothing
+    annotation: Callable[[int], dict[str, Any]] = _nothing
+    categories: Sequence[dict[str, Any]] = ()
+    header: Mapping[str, Any] = field(default_factory=dict)
+    annotation_ids: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
 
 
 class KnownPictures(Pictures, Protocol):
@@ -92,16 +126,15 @@ class AnnotationTable:
         sizes_hw: ``(N, 2)`` int32 annotated height and width; 0, 0 where there is none.
         category_ids: K ids as the source has them, of any type where it is wrong; the name where it has none.
         category_names: K names, of those that are not text their JSON.
-        image_of: ``(M,)`` int64 image of each annotation, -1 for an unknown one.
-        category_of: ``(M,)`` int64 category of each annotation, -1 for an unknown one.
+        image_of: ``(M,)`` whole numbers, the image of each annotation, -1 for an unknown one.
+        category_of: ``(M,)`` whole numbers, the category of each annotation, -1 for an unknown one.
         boxes_xywh: ``(M, 4)`` float64 pixels; NaN where there are not four numbers.
         areas: ``(M,)`` float64 pixels², the source's where it is a number, else width times height.
         is_crowd: ``(M,)`` bool regions that training leaves out and evaluation ignores.
         locate: where an annotation (its position) stands, as keys of a finding's example, e.g. ``{"line": 3}``.
-        num_outlines: how many annotations are outlines in the source, of which only the boxes are here; of COCO the
-            records tell.
         findings: what reading came upon; errors among them forbid to make an index of the table.
         records: what the columns were made from, for COCO only.
+        extras: what the source has beyond the columns.
         pictures: where the pictures are, if they are not the files ``images_dir / file_name``.
     """
 
@@ -117,15 +150,15 @@ class AnnotationTable:
     areas: np.ndarray
     is_crowd: np.ndarray
     locate: Callable[[int], dict[str, Any]]
-    num_outlines: int = 0
     findings: tuple[Finding, ...] = ()
     records: CocoRecords | None = None
+    extras: Extras = Extras()
     pictures: KnownPictures | None = None
 
     @property
     def is_finite(self) -> np.ndarray:
         """``(M,)`` bool boxes of four numbers that one can calculate with."""
-        return (np.abs(self.boxes_xywh) < _LARGEST_COORDINATE).all(1)
+        return ((self.boxes_xywh > -_LARGEST_COORDINATE) & (self.boxes_xywh < _LARGEST_COORDINATE)).all(1)
 
     @property
     def objects_per_image(self) -> np.ndarray:
@@ -161,8 +194,8 @@ def table_of_boxes(
     class_ids: Sequence[Id] | None = None,
     areas: np.ndarray | None = None,
     is_crowd: np.ndarray | None = None,
-    num_outlines: int = 0,
     findings: Sequence[Finding] = (),
+    extras: Extras | None = None,
 ) -> AnnotationTable:
     """A table for formats in which a picture has no id but its name, and boxes mostly no area of their own.
 
@@ -178,8 +211,8 @@ def table_of_boxes(
         class_ids: K numbers that the labels have for the classes; None where they have the names.
         areas: ``(M,)`` pixels², NaN for width times height; None for that throughout.
         is_crowd: ``(M,)`` bool; None for no crowds.
-        num_outlines: see `AnnotationTable`.
         findings: what reading came upon.
+        extras: what the source has beyond all this.
     """
     boxes_xywh = np.asarray(boxes_xywh, np.float64).reshape(-1, 4)
     box_areas = boxes_xywh[:, 2] * boxes_xywh[:, 3]
@@ -196,8 +229,8 @@ def table_of_boxes(
         areas=box_areas if areas is None else np.where(np.isnan(areas), box_areas, areas),
         is_crowd=np.zeros(len(boxes_xywh), bool) if is_crowd is None else is_crowd,
         locate=locate,
-        num_outlines=num_outlines,
         findings=tuple(findings),
+        extras=extras or Extras(),
     )
 
 

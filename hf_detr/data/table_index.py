@@ -19,8 +19,15 @@ from hf_detr.errors import DatasetError
 logger = logging.getLogger(__name__)
 
 
-def index_of_table(table: AnnotationTable, class_names: Sequence[str] | None = None) -> DetectionIndex:
+def index_of_table(
+    table: AnnotationTable, class_names: Sequence[str] | None = None, *, use_up: bool = False
+) -> DetectionIndex:
     """The index of a table without structural findings.
+
+    Args:
+        table: which has the columns.
+        class_names: see `hf_detr.data.splits.load_index`.
+        use_up: sort the columns of the table where they are, without a copy; it cannot be used any more.
 
     Raises:
         DatasetError: objects of classes that are not in `class_names`, see `hf_detr.data.splits.load_index`.
@@ -35,7 +42,7 @@ def index_of_table(table: AnnotationTable, class_names: Sequence[str] | None = N
         class_names = tuple(class_names)
         class_of_category = _classes_by_name(table, class_names)
         category_ids = _category_ids_by_class(category_ids, class_of_category, class_names)
-    by_image = np.argsort(table.image_of, kind="stable")
+    by_image = annotation_order(table)
     return DetectionIndex(
         name=table.split.name,
         images_dir=table.split.images_dir,
@@ -43,15 +50,30 @@ def index_of_table(table: AnnotationTable, class_names: Sequence[str] | None = N
         file_names=PackedStrings(table.file_names),
         image_ids=_packed_ids(table.image_ids),
         sizes_hw=table.sizes_hw,
-        first=np.searchsorted(table.image_of[by_image], np.arange(len(table.file_names) + 1)),
-        boxes_xywh=table.boxes_xywh[by_image],
-        class_ids=class_of_category[table.category_of[by_image]].astype(np.int32),
-        areas=table.areas[by_image],
-        is_crowd=table.is_crowd[by_image],
+        first=np.concatenate([[0], np.cumsum(np.bincount(table.image_of, minlength=len(table.file_names)))]),
+        boxes_xywh=_ordered(table.boxes_xywh, by_image, use_up),
+        class_ids=class_of_category.astype(np.int32)[_ordered(table.category_of, by_image, use_up)],
+        areas=_ordered(table.areas, by_image, use_up),
+        is_crowd=_ordered(table.is_crowd, by_image, use_up),
         category_ids=category_ids,
         class_names=class_names,
         pictures=table.pictures,
     )
+
+
+def annotation_order(table: AnnotationTable) -> np.ndarray | slice:
+    """``(M,)`` the annotations of a table by picture, those of each as they are; a slice where all are so already."""
+    if (table.image_of[1:] >= table.image_of[:-1]).all():
+        return slice(None)  # which copies nothing
+    return np.argsort(table.image_of, kind="stable")
+
+
+def _ordered(column: np.ndarray, order: np.ndarray | slice, in_place: bool) -> np.ndarray:
+    if isinstance(order, slice) or not in_place:
+        return column[order]
+    for part in column.T if column.ndim == 2 else [column]:  # a quarter of the boxes at a time
+        part[:] = part[order]
+    return column
 
 
 def class_order(category_ids: Sequence[Id]) -> list[int]:

@@ -94,7 +94,6 @@ def read_yolo_table(split: Split) -> AnnotationTable:
         category_of=np.array([category_of_number[found.class_id] for _, found in known], np.int64),
         boxes_xywh=_boxes_xywh(boxes_norm, sizes_hw[image_of]),
         locate=locate,
-        num_outlines=sum(found.is_outline for _, found in known),
         findings=[
             *_line_findings(split, source, read),
             *_range_findings(split, boxes_norm, locate),

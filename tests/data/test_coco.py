@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from hf_detr.data.checks import check_dataset
 from hf_detr.data.coco import load_coco
-from hf_detr.data.coco_table import read_coco_json
+from hf_detr.data.coco_file import read_coco_json, without_outlines
 from hf_detr.data.index import DetectionIndex
 from hf_detr.data.splits import Split, explicit_split, find_splits, load_index
 from hf_detr.data.table_index import class_order
@@ -214,7 +214,7 @@ def test_outlines_are_left_out_only_where_they_are_a_key(tmp_path: Path) -> None
     name = 'a "segmentation": [[1, 2]] in a name'
     row = {"segmentation": [[1.5, 2, 3e4], [-1]], "bbox": [1, 2, 3, 4]}
     path.write_text(json.dumps({"images": [], "annotations": [row], "categories": [{"name": name}]}))
-    content = read_coco_json(path, keep_outlines=False)
+    content = json.loads(without_outlines(path.read_bytes()))
     assert content["annotations"] == [{"segmentation": [0], "bbox": [1, 2, 3, 4]}]
     assert content["categories"][0]["name"] == name
     assert read_coco_json(path)["annotations"] == [row]

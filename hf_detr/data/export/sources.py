@@ -33,7 +33,6 @@ def read_sources(sources: Sequence[Mapping[str, Split]], notes: list[str]) -> Sp
         findings = structural_findings(table)
         if findings:
             raise DatasetError(f"{split.annotations_path} cannot be used:\n\n{render_findings(findings)}")
-        outlines += table.num_outlines
         if table.records is not None:
             outlines += sum(bool(row.get("segmentation")) for row in table.records.annotations)
         names = table.category_names
