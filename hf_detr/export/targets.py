@@ -64,10 +64,17 @@ def _write_openvino(graph: "DetectorGraph", folder: Path, options: WriteOptions)
     write_openvino(graph, folder, options)
 
 
+def _write_triton(graph: "DetectorGraph", folder: Path, options: WriteOptions) -> None:
+    from hf_detr.export.triton import write_triton
+
+    write_triton(graph, folder, options)
+
+
 TARGETS = {
     target.name: target
     for target in (
         Target("onnx", "model.onnx", ("float32",), ("onnx", "onnxruntime"), _write_onnx),
         Target("openvino", "openvino_model.xml", ("float32",), ("onnx", "openvino"), _write_openvino),
+        Target("triton", "1/model.onnx", ("float32",), ("onnx", "onnxruntime"), _write_triton),
     )
 }

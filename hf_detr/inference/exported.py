@@ -16,6 +16,7 @@ from hf_detr.registration import register
 # The file with the graph, by runtime.
 ONNX_FILE = "model.onnx"
 OPENVINO_FILE = "openvino_model.xml"
+TRITON_FILE = "1/model.onnx"  # the first version of a model in a Triton repository
 _BACKENDS = {".onnx": OnnxBackend, ".xml": OpenVinoBackend}
 
 
@@ -26,7 +27,7 @@ def find_exported(model_name_or_path: str | os.PathLike) -> Path | None:
         return path
     if not path.is_dir() or any(path.glob("model*.safetensors")):
         return None
-    return next((path / name for name in (ONNX_FILE, OPENVINO_FILE) if (path / name).is_file()), None)
+    return next((path / name for name in (ONNX_FILE, OPENVINO_FILE, TRITON_FILE) if (path / name).is_file()), None)
 
 
 def load_exported(
@@ -38,7 +39,8 @@ def load_exported(
     """The backend, the image processor and the class names of an exported model.
 
     Args:
-        file: what `find_exported` found; the model's configuration and preprocessing lie beside it.
+        file: what `find_exported` found; the model's configuration and preprocessing lie beside it, or beside the
+            folder of its version in a Triton repository.
         device: by default the best that torch and the runtime have.
         image_size_hw: height and width of the input in pixels, where the graph takes another than its own.
         num_threads: on the CPU, by default the runtime's choice.
@@ -47,14 +49,15 @@ def load_exported(
         CheckpointError: a file is missing or cannot be read, the number of classes differs, or the graph does not take
             this size.
     """
-    missing = [name for name in ("config.json", "preprocessor_config.json") if not (file.parent / name).is_file()]
+    folder = file.parent.parent if file.parent.name.isdecimal() else file.parent
+    missing = [name for name in ("config.json", "preprocessor_config.json") if not (folder / name).is_file()]
     if missing:
         raise CheckpointError(
-            f"{file}: no {' and no '.join(missing)} beside it. `hf-detr export` writes them; copy the whole folder."
+            f"{file}: no {' and no '.join(missing)} in {folder}. `hf-detr export` writes them; copy the whole folder."
         )
     register()
-    config = AutoConfig.from_pretrained(file.parent)
-    processor = AutoImageProcessor.from_pretrained(file.parent)
+    config = AutoConfig.from_pretrained(folder)
+    processor = AutoImageProcessor.from_pretrained(folder)
     backend = _BACKENDS[file.suffix](file, device, num_threads)
     if backend.num_classes not in (None, config.num_labels):
         raise CheckpointError(

@@ -141,7 +141,7 @@ def test_a_broken_file_is_a_clear_error(exported: Path, tmp_path: Path) -> None:
 
 def test_a_graph_alone_is_not_enough(exported: Path, tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes((exported / "model.onnx").read_bytes())
-    with pytest.raises(CheckpointError, match=r"no config.json and no preprocessor_config.json beside it"):
+    with pytest.raises(CheckpointError, match=r"no config.json and no preprocessor_config.json in "):
         Detector.from_pretrained(tmp_path / "model.onnx")
 
 
