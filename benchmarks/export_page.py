@@ -1,0 +1,134 @@
+"""The page of `benchmarks/export_table.py`."""
+
+import os
+import platform
+import re
+from collections.abc import Mapping
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+Found = Mapping[str, Any]
+
+_HEAD = """\
+# Exports of all models
+
+<!-- Written by `python benchmarks/export_table.py --phase table`; change it there. -->
+
+Every size of every family, exported by `hf-detr export` as it is without flags (one file, float32, any batch size),
+and beside it the stock export: `OnnxExporter` of Transformers on the nearest stock class with the same weights, for
+one picture at a time. D-FINE, DEIM n to x and RT-DETRv4 have `DFineForObjectDetection` beside them, RT-DETRv2 and DEIM r18
+to r101 `RTDetrV2ForObjectDetection`, DEIMv2 `Deimv2ForObjectDetection`. Only D-FINE and RT-DETRv2 compute the same as
+their neighbour ([differences](differences.md)); the others are compared in speed and size alone.
+
+Weights are random; shapes, image sizes and 80 classes are the true ones. What half precision and int8 do to trained
+models is on [another page](export.md).
+"""
+_EXPORTS_HEAD = """\
+## Time, size and agreement
+
+- **seconds**: of one processor core, from reading the checkpoint to the end of the comparison on {pictures} pictures.
+- **nodes**, **MB**: of the ONNX file, and of the stock one, which holds the outputs of training as well.
+- **difference**: the largest from PyTorch, of a detection's confidence and of a corner as a share of the picture's
+  side, in ONNX Runtime and in OpenVINO.
+- **compared**: detections, the best 300 of each picture; in brackets those left out because their place among the 300
+  depends on the last bit of the pixels in PyTorch, too.
+"""
+_LATENCY_HEAD = """\
+## Latency
+
+One picture, {threads} threads, pixels prepared, no post-processing: the median of a few runs in turns with the other
+runtimes, after a run that does not count. **eager** is PyTorch as it is. The other columns are ratios: below 1 is
+faster. **/ stock** is our file to the stock one on the same runtime, where OpenVINO reads the stock ONNX file.
+"""
+
+
+def environment() -> dict[str, str]:
+    """What figures depend on."""
+    packages = ("torch", "transformers", "onnx", "onnxruntime", "openvino")
+    names = re.findall(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    return {
+        "date": date.today().isoformat(),
+        "machine": f"{os.cpu_count()} cores of {names[0] if names else platform.machine()}",
+        "versions": ", ".join(f"{name} {version(name)}" for name in packages),
+    }
+
+
+def render_page(found: Mapping[str, tuple[Found | None, Found | None]]) -> str:
+    """Markdown.
+
+    Args:
+        found: by name of a model, what its export and its latency gave, None where that has not been done.
+    """
+    exports = [export for export, _ in found.values() if export]
+    timings = {name: timing for name, (_, timing) in found.items() if timing}
+    parts = [_HEAD, _EXPORTS_HEAD.format(pictures=_only({e["onnx"]["agreement"]["pictures"] for e in exports}))]
+    parts.append(_made_by("export", [export["environment"] for export in exports]))
+    parts.append(_table(_EXPORT_COLUMNS, [_export_row(export) for export in exports]))
+    if timings:
+        parts.append(_LATENCY_HEAD.format(threads=_only({timing["threads"] for timing in timings.values()})))
+        parts.append(_made_by("latency", [timing["environment"] for timing in timings.values()]))
+        parts.append(_table(_LATENCY_COLUMNS, [_latency_row(name, t) for name, t in timings.items()]))
+    return "\n".join(parts)
+
+
+_EXPORT_COLUMNS = (
+    "model",
+    "s, ONNX",
+    "s, OpenVINO",
+    "nodes",
+    "stock",
+    "MB",
+    "stock",
+    "difference, ONNX",
+    "difference, OpenVINO",
+    "compared",
+)
+_LATENCY_COLUMNS = ("model", "eager, ms", "ONNX Runtime", "/ stock", "OpenVINO", "/ stock")
+
+
+def _export_row(export: Found) -> list[str]:
+    onnx, openvino, stock = export["onnx"], export["openvino"], export["stock"]
+    agreement = onnx["agreement"]
+    return [
+        export["model"],
+        f"{onnx['seconds']:.0f}",
+        f"{openvino['seconds']:.0f}",
+        str(onnx["nodes"]),
+        str(stock["nodes"]),
+        f"{onnx['bytes'] / 1e6:.1f}",
+        f"{stock['bytes'] / 1e6:.1f}",
+        *(f"{part['agreement']['score']:.0e}, {part['agreement']['box']:.0e}" for part in (onnx, openvino)),
+        f"{agreement['decided']} ({agreement['undecided']})",
+    ]
+
+
+def _latency_row(name: str, timing: Found) -> list[str]:
+    seconds = timing["median_seconds"]
+    ratios = (("onnx", "eager"), ("onnx", "stock_onnx"), ("openvino", "eager"), ("openvino", "stock_openvino"))
+    return [name, f"{1000 * seconds['eager']:.0f}", *(f"{seconds[a] / seconds[b]:.2f}" for a, b in ratios)]
+
+
+def _made_by(phase: str, environments: list[Found]) -> str:
+    """The command, and on what it ran; all models on the same."""
+    facts = {name: _only({environment[name] for environment in environments}) for name in ("machine", "versions")}
+    dates = " to ".join(sorted({environment["date"] for environment in environments})[:: max(1, len(environments))])
+    command = f"python benchmarks/export_table.py --phase {phase} --output OUT"
+    return f"`{command}`, {dates}, {facts['machine']}, {facts['versions']}:\n"
+
+
+def _only(values: set) -> Any:
+    """The value that all have.
+
+    Raises:
+        SystemExit: they differ, so that the figures do not belong in one table.
+    """
+    if len(values) != 1:
+        raise SystemExit(f"The results were not made alike: {', '.join(map(str, sorted(values)))}.")
+    return values.pop()
+
+
+def _table(columns: tuple[str, ...], rows: list[list[str]]) -> str:
+    lines = [f"| {' | '.join(row)} |" for row in (columns, *rows)]
+    return "\n".join([lines[0], "|---" * len(columns) + "|", *lines[1:]]) + "\n"
