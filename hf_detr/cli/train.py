@@ -11,7 +11,6 @@ from hf_detr.cli.train_help import train_help, train_help_all
 from hf_detr.cli.train_summary import describe_run
 
 if TYPE_CHECKING:
-    from hf_detr.distillation.teacher import Teacher
     from hf_detr.recipes import Recipe
     from hf_detr.training.arguments import DetrTrainingArguments
 
@@ -49,10 +48,6 @@ def with_saved_recipe(argv: list[str]) -> list[str]:
 
 def train(recipe: "Recipe") -> int:
     """Train, evaluate, save and, if asked, publish. Returns the exit code."""
-    from transformers import set_seed
-
-    from hf_detr.training.trainer import DetrTrainer
-
     args, hub = train_setup.training_arguments(recipe)
     is_main = args.process_index == 0
     checkpoint = checkpoint_to_resume(args)
@@ -65,21 +60,7 @@ def train(recipe: "Recipe") -> int:
     splits = train_setup.find_splits(recipe)
     if recipe.data.check_data and is_main:
         train_setup.refuse_bad_data(splits, recipe)
-    train_set, valid_set = train_setup.load_datasets(splits, recipe, args)
-    teacher = load_run_teacher(recipe)
-    set_seed(args.seed)
-    model, processor = train_setup.build_model(recipe, train_set.id2label, checkpoint)
-    collator = train_setup.build_collator(recipe, args, train_set.epoch_length)
-    trainer = DetrTrainer(
-        model,
-        args,
-        processing_class=processor,
-        train_dataset=train_set,
-        eval_dataset=valid_set,
-        data_collator=collator,
-        teacher=teacher,
-        distillation=recipe.distill,
-    )
+    trainer = train_setup.build_trainer(recipe, args, splits, checkpoint)
     if is_main:
         Path(args.output_dir).mkdir(parents=True, exist_ok=True)
         (Path(args.output_dir) / RECIPE_FILE).write_text(recipe.to_yaml(), encoding="utf-8")
@@ -98,29 +79,6 @@ def train(recipe: "Recipe") -> int:
     if is_main:
         finish(recipe, trainer, hub)
     return 0
-
-
-def load_run_teacher(recipe: "Recipe") -> "Teacher | None":
-    """The teacher of a recipe; None where it has none, or one whose term would always have the weight 0.
-
-    Raises:
-        CheckpointError: it cannot be loaded, or gives no features that a student can be compared with.
-    """
-    from hf_detr.distillation.teacher import load_teacher
-    from hf_detr.errors import CheckpointError
-
-    distill = recipe.distill
-    if distill.teacher is None or not distill.ever_weighs:
-        return None
-    try:
-        return load_teacher(
-            distill.teacher,
-            revision=distill.teacher_revision,
-            dtype=distill.teacher_dtype,
-            compile=distill.teacher_compile,
-        )
-    except CheckpointError as error:
-        raise CheckpointError(f"{error}\nTo train without a teacher: --teacher none") from error
 
 
 def checkpoint_to_resume(args: "DetrTrainingArguments") -> Path | None:

@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from hf_detr.data.policy import Policy
     from hf_detr.data.splits import Split
     from hf_detr.data.tiles import Tiles
+    from hf_detr.distillation.teacher import Teacher
     from hf_detr.recipes import Recipe
     from hf_detr.training.arguments import DetrTrainingArguments
+    from hf_detr.training.trainer import DetrTrainer
 
 logger = logging.getLogger(__name__)
 
@@ -371,3 +373,54 @@ def build_collator(recipe: "Recipe", args: "DetrTrainingArguments", num_images: 
         ),
         seed=args.seed,
     )
+
+
+def build_trainer(
+    recipe: "Recipe", args: "DetrTrainingArguments", splits: "dict[str, Split]", checkpoint: Path | None = None
+) -> "DetrTrainer":
+    """The trainer of a run, with its data, model and teacher; ``checkpoint`` is the one that the run goes on from.
+
+    Raises:
+        HfDetrError: as `load_datasets`, `load_run_teacher` and `build_model`.
+    """
+    from transformers import set_seed
+
+    from hf_detr.training.trainer import DetrTrainer
+
+    train_set, valid_set = load_datasets(splits, recipe, args)
+    teacher = load_run_teacher(recipe)
+    set_seed(args.seed)
+    model, processor = build_model(recipe, train_set.id2label, checkpoint)
+    return DetrTrainer(
+        model,
+        args,
+        processing_class=processor,
+        train_dataset=train_set,
+        eval_dataset=valid_set,
+        data_collator=build_collator(recipe, args, train_set.epoch_length),
+        teacher=teacher,
+        distillation=recipe.distill,
+    )
+
+
+def load_run_teacher(recipe: "Recipe") -> "Teacher | None":
+    """The teacher of a recipe; None where it has none, or one whose term would always have the weight 0.
+
+    Raises:
+        CheckpointError: it cannot be loaded, or gives no features that a student can be compared with.
+    """
+    from hf_detr.distillation.teacher import load_teacher
+    from hf_detr.errors import CheckpointError
+
+    distill = recipe.distill
+    if distill.teacher is None or not distill.ever_weighs:
+        return None
+    try:
+        return load_teacher(
+            distill.teacher,
+            revision=distill.teacher_revision,
+            dtype=distill.teacher_dtype,
+            compile=distill.teacher_compile,
+        )
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}\nTo train without a teacher: --teacher none") from error
