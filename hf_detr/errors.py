@@ -32,6 +32,10 @@ class ExportError(HfDetrError):
     """A model cannot be exported, or the exported model does not compute the same."""
 
 
+class AppError(HfDetrError):
+    """The page of a model cannot be served, or cannot take what was given to it."""
+
+
 def nearest(word: str, options: Iterable[str]) -> str | None:
     """The option spelled most like `word`, or None where none comes near."""
     matches = difflib.get_close_matches(word, list(options), n=1, cutoff=0.6)

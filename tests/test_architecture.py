@@ -20,7 +20,8 @@ LEVELS = {
     "losses": 2, "distillation": 2, "data": 2, "evaluation": 2, "hub": 2,
     "training": 3, "inference": 3, "export": 3, "conversion": 3,
     "fields": 4, "recipes": 4,
-    "cli": 5,
+    "app": 5,
+    "cli": 6,
 }  # fmt: skip
 ISOLATED_LEVELS = (2, 3)
 # Reading a picture is the same for training and inference; the rest of data/ stays out of inference.
@@ -31,9 +32,10 @@ ALLOWED_OF = {
 }
 # They take seconds to import, or are not installed everywhere: only inside the function that needs them.
 LATE = {
-    "albumentations", "av", "datasets", "hotcoco", "onnx", "onnx_ir", "onnxruntime", "openvino", "optimum", "pycocotools",
-    "supervision", "tensorrt", "timm", "trackers",
+    "albumentations", "av", "datasets", "gradio", "hotcoco", "onnx", "onnx_ir", "onnxruntime", "openvino", "optimum",
+    "pycocotools", "supervision", "tensorrt", "timm", "trackers",
 }  # fmt: skip
+PARTS_OF_THE_PAGE = ("controls", "events", "look", "page", "picture_tab", "video_tab")
 
 
 def names(paths: list[Path]) -> list[str]:
@@ -92,8 +94,10 @@ def test_slow_and_optional_packages_are_imported_late(path: Path) -> None:
     top_level = ast.parse(path.read_text(encoding="utf-8")).body
     found = {alias.name.split(".")[0] for node in top_level if isinstance(node, ast.Import) for alias in node.names}
     found |= {(node.module or "").split(".")[0] for node in top_level if isinstance(node, ast.ImportFrom)}
-    # Optimum itself loads this one.
+    # Optimum itself loads this one, and the parts of a Gradio page are loaded once it is known that Gradio is there.
     expected = {"optimum"} if path == PACKAGE / "cli" / "optimum.py" else set()
+    if path.parent == PACKAGE / "app" and path.stem in PARTS_OF_THE_PAGE:
+        expected = {"gradio"}
     assert found & LATE == expected
 
 

@@ -25,6 +25,7 @@ GROUPS = {
         "convert": ("hf_detr.cli.convert", "an official checkpoint to a folder for Transformers, and back"),
         "export": ("hf_detr.cli.export", "a model for ONNX Runtime and others, compared with the original"),
         "benchmark": ("hf_detr.cli.benchmark", "latency and throughput of models on their runtimes, side by side"),
+        "app": ("hf_detr.cli.app", "a page on which people try a model, here or as a Hugging Face Space"),
         "push": ("hf_detr.cli.push", "publish a trained model on the Hugging Face Hub"),
     },
     "Look up": {
