@@ -2,7 +2,7 @@
 
 import functools
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,18 +10,18 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from hf_detr.data.images import UnreadableImageError, picture_to_rgb, read_image, resize_image
+from hf_detr.data.images import UnreadableImageError, resize_image
 from hf_detr.errors import CheckpointError
 from hf_detr.inference.ahead import load_ahead
 from hf_detr.inference.backends import Backend, TorchBackend
 from hf_detr.inference.detections import Detections
 from hf_detr.inference.exported import find_exported, load_exported
+from hf_detr.inference.pictures import ImageSource, load_picture
+from hf_detr.inference.thresholds import Threshold, class_mask, class_thresholds, stored_thresholds
 from hf_detr.models.decoding import decode_detections, detections_per_image, prepare_pixels
 from hf_detr.models.families import check_image_size
 from hf_detr.models.loading import load_detector
 from hf_detr.tiles import Tiling, cut_window, merge_detections
-
-ImageSource = str | os.PathLike | Image.Image | np.ndarray
 
 
 class Detector:
@@ -39,10 +39,20 @@ class Detector:
         processor: the model's image processor.
         id2label: class id to class name.
         tiling: cut pictures into tiles of this size, for objects that are too small or too many for one look.
+        thresholds: confidence from which on a detection counts, by class name; 0.5 for the others.
     """
 
-    def __init__(self, backend: Backend, processor, id2label: dict[int, str], *, tiling: Tiling | None = None):
+    def __init__(
+        self,
+        backend: Backend,
+        processor,
+        id2label: dict[int, str],
+        *,
+        tiling: Tiling | None = None,
+        thresholds: Mapping[str, float] | None = None,
+    ):
         self.tiling = tiling
+        self.stored_thresholds = dict(thresholds or {})
         self.backend = backend
         self.processor = processor
         self.id2label = id2label
@@ -86,7 +96,8 @@ class Detector:
                 raise CheckpointError(
                     f"{exported} has the queries it was exported with. Export the model again with another number."
                 )
-            return cls(*load_exported(exported, device, image_size_hw, num_threads), tiling=tiling)
+            backend, processor, config = load_exported(exported, device, image_size_hw, num_threads)
+            return cls(backend, processor, config.id2label, tiling=tiling, thresholds=stored_thresholds(config))
         if num_threads is not None:
             torch.set_num_threads(num_threads)
         model, processor = load_detector(model_name_or_path, revision)
@@ -114,7 +125,8 @@ class Detector:
             check_image_size(model.config, image_size_hw or _input_size_hw(processor))
         if image_size_hw is not None:
             processor.size = {"height": image_size_hw[0], "width": image_size_hw[1]}
-        return cls(TorchBackend(model, device), processor, model.config.id2label, tiling=tiling)
+        thresholds = stored_thresholds(model.config)
+        return cls(TorchBackend(model, device), processor, model.config.id2label, tiling=tiling, thresholds=thresholds)
 
     @property
     def num_queries(self) -> int | None:
@@ -125,25 +137,30 @@ class Detector:
         self,
         images: ImageSource | Iterable[ImageSource],
         *,
-        threshold: float = 0.5,
+        threshold: Threshold = None,
+        classes: Iterable[str] | None = None,
         max_detections: int | None = None,
         batch_size: int = 8,
     ) -> Detections | list[Detections]:
         """Detect objects in one picture, or in each of several.
 
         Args:
-            images: paths, PIL pictures or ``uint8 (H, W, 3)`` RGB arrays.
-            threshold: detections with a score above it are returned.
+            images: paths, URLs, PIL pictures or ``uint8 (H, W, 3)`` RGB arrays.
+            threshold: detections with a score above it are returned. A number, or numbers of some classes by name;
+                by default those stored with the model, and 0.5 for classes that have none.
+            classes: names of the classes to look for; all by default.
             max_detections: of these the best ones of each picture; by default all that the model has queries for.
             batch_size: pictures, or tiles of one, that go through the model at once.
 
         Raises:
-            UnreadableImageError: a file cannot be read.
+            UnreadableImageError: a file or URL cannot be read.
+            HfDetrError: a class that the model does not know, or a threshold that is no confidence.
         """
         single = isinstance(images, ImageSource)
         stream = self.stream(
             [images] if single else images,
             threshold=threshold,
+            classes=classes,
             max_detections=max_detections,
             batch_size=batch_size,
         )
@@ -154,7 +171,8 @@ class Detector:
         self,
         images: Iterable[ImageSource],
         *,
-        threshold: float = 0.5,
+        threshold: Threshold = None,
+        classes: Iterable[str] | None = None,
         max_detections: int | None = None,
         batch_size: int = 8,
         on_unreadable: Callable[[UnreadableImageError], None] | None = None,
@@ -164,6 +182,7 @@ class Detector:
         Args:
             images: as for a call.
             threshold: as for a call.
+            classes: as for a call.
             max_detections: as for a call.
             batch_size: as for a call.
             on_unreadable: called for each file that cannot be read, which is then left out; without it the error is
@@ -172,20 +191,14 @@ class Detector:
         Yields:
             Each picture, ``uint8 (H, W, 3)`` RGB, and what is in it, in the order given.
         """
-        batch: list[tuple[np.ndarray, Tensor | None, Path | None]] = []
-        at_once = batch_size if self.tiling is None else 1
-        for future in load_ahead(images, self._load, ahead=2 * at_once):
-            try:
-                batch.append(future.result())
-            except UnreadableImageError as error:
-                if on_unreadable is None:
-                    raise
-                on_unreadable(error)
-            if len(batch) == at_once:
-                yield from self._detect_batch(batch, threshold, max_detections, batch_size)
-                batch = []
-        if batch:
-            yield from self._detect_batch(batch, threshold, max_detections, batch_size)
+        limits = self.thresholds(threshold)
+        # no score is above 1
+        limits = np.where(class_mask(classes, self.id2label), limits, np.float32(1))
+        return self._stream(images, limits, max_detections, batch_size, on_unreadable)
+
+    def thresholds(self, threshold: Threshold = None) -> np.ndarray:
+        """``(K,)`` the threshold of each class, given what a call is given."""
+        return class_thresholds(threshold, self.id2label, self.stored_thresholds)
 
     @property
     def prepare(self) -> Callable[[np.ndarray], Tensor]:
@@ -245,23 +258,35 @@ class Detector:
         tile_of = np.repeat(np.arange(len(windows)), per_tile.shape[1])
         return merge_detections(per_tile.reshape(-1, 6), tile_of, windows, size_hw)
 
-    def _load(self, source: ImageSource) -> tuple[np.ndarray, Tensor | None, Path | None]:
-        """Picture, model input where the picture is one, and path if there is one."""
-        path = Path(source) if isinstance(source, str | os.PathLike) else None
-        if path is not None:
-            image = read_image(path)
-        elif isinstance(source, Image.Image):
-            image = picture_to_rgb(source)
-        else:
-            image = _checked_array(source)
+    def _stream(
+        self,
+        images: Iterable[ImageSource],
+        limits: np.ndarray,
+        max_detections: int | None,
+        batch_size: int,
+        on_unreadable: Callable[[UnreadableImageError], None] | None,
+    ) -> Iterator[tuple[np.ndarray, Detections]]:
+        batch: list[_Loaded] = []
+        at_once = batch_size if self.tiling is None else 1
+        for future in load_ahead(images, self._load, ahead=2 * at_once):
+            try:
+                batch.append(future.result())
+            except UnreadableImageError as error:
+                if on_unreadable is None:
+                    raise
+                on_unreadable(error)
+            if len(batch) == at_once:
+                yield from self._detect_batch(batch, limits, max_detections, batch_size)
+                batch = []
+        if batch:
+            yield from self._detect_batch(batch, limits, max_detections, batch_size)
+
+    def _load(self, source: ImageSource) -> "_Loaded":
+        image, path = load_picture(source)
         return image, self.prepare(image) if self.tiling is None else None, path
 
     def _detect_batch(
-        self,
-        batch: list[tuple[np.ndarray, Tensor | None, Path | None]],
-        threshold: float,
-        max_detections: int | None,
-        batch_size: int,
+        self, batch: "list[_Loaded]", limits: np.ndarray, max_detections: int | None, batch_size: int
     ) -> Iterator[tuple[np.ndarray, Detections]]:
         at_least = max_detections or 0
         if self.tiling is None:
@@ -270,20 +295,16 @@ class Detector:
         else:
             found = [self.detect_picture(image, at_least, batch_size).astype(np.float32) for image, _, _ in batch]
         for (image, _, path), rows in zip(batch, found, strict=True):
-            best = rows[:max_detections]
-            yield image, Detections.from_rows(best, self.id2label, image.shape[:2], threshold=threshold, path=path)
+            detections = Detections.from_rows(rows, self.id2label, image.shape[:2], threshold=limits, path=path)
+            yield image, detections.take(np.arange(len(detections))[:max_detections])
+
+
+# Picture, model input where the picture is one, and path or URL if there is one.
+_Loaded = tuple[np.ndarray, Tensor | None, Path | str | None]
 
 
 def _prepare(image: np.ndarray, size_hw: tuple[int, int]) -> Tensor:
     return torch.from_numpy(resize_image(image, size_hw)).permute(2, 0, 1)
-
-
-def _checked_array(image: np.ndarray) -> np.ndarray:
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-        raise ValueError(
-            f"Pictures as arrays must be uint8 of shape (height, width, 3), RGB, got {image.dtype} of {image.shape}."
-        )
-    return np.ascontiguousarray(image)
 
 
 def _input_size_hw(processor) -> tuple[int, int]:

@@ -1,36 +1,29 @@
 """Videos, streams and webcams frame by frame, and H.264 files of what was seen in them."""
 
+import dataclasses
 import logging
 import os
-import re
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from hf_detr.errors import HfDetrError
 from hf_detr.inference.ahead import iterate_ahead
+from hf_detr.inference.detections import Detections
+from hf_detr.inference.thresholds import Threshold
+from hf_detr.inference.tracking import WEAKEST, Tracker
+from hf_detr.inference.video_source import UnreadableVideoError, import_av, open_video, reason_of
 
 if TYPE_CHECKING:
-    from hf_detr.inference.detections import Detections
     from hf_detr.inference.detector import Detector
 
 logger = logging.getLogger(__name__)
 
-_URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
-# Seconds to wait for a connection, and for the next piece of a stream.
-_OPEN_TIMEOUT, _READ_TIMEOUT = 10.0, 30.0
-# What FFmpeg also opens, and nobody means by a video: text as ANSI art, still pictures, lists of other files.
-_NOT_VIDEOS = {"tty", "image2", "hls", "concat", "lavfi"}
 # Ticks a second of what is written: all usual frame rates are whole numbers of them.
 _TICKS = 90_000
-
-
-class UnreadableVideoError(HfDetrError):
-    """A video, stream or webcam cannot be opened or has no frames. The message names it and the reason."""
 
 
 class VideoFrame(NamedTuple):
@@ -62,7 +55,7 @@ class VideoReader:
         every: take one frame of so many.
 
     Attributes:
-        name: the source, for messages.
+        path: the file, the URL, or ``"webcam:0"``.
         fps: frames per second on average, as the source states it. Times come from its time stamps, so the frame rate
             may vary.
         num_frames: frames in the file, before ``every``; from its duration where it does not count them, and None
@@ -77,18 +70,17 @@ class VideoReader:
         if every < 1:
             raise ValueError(f"every must be 1 or more, got {every}")
         self.every = every
-        self.name = f"webcam {source}" if isinstance(source, int) else os.fspath(source)
         self._av = import_av()
-        self._container = self._open(source)
+        self.path, self._container = open_video(source)
         try:
             if not self._container.streams.video:
-                raise UnreadableVideoError(f"{self.name}: there is no video in it.")
+                raise UnreadableVideoError(f"{self.path}: there is no video in it.")
             self._stream = self._container.streams.video[0]
             self._stream.thread_type = "AUTO"
             self._frames = self._decode()
             first = next(self._frames, None)
             if first is None:
-                raise UnreadableVideoError(f"{self.name}: the video has no frames.")
+                raise UnreadableVideoError(f"{self.path}: the video has no frames.")
             self._first = first
             self.size_hw = _upright(first, None).shape[:2]
             # Streams may not state a rate; their frames have time stamps.
@@ -124,41 +116,7 @@ class VideoReader:
             frame = next(self._frames, None)
         # A count that comes from the duration is good to a few frames.
         if self.num_frames is not None and number < 0.9 * self.num_frames:
-            logger.warning("%s: only %d of %d frames can be read.", self.name, number, self.num_frames)
-
-    def _open(self, source: str | os.PathLike | int) -> Any:
-        if isinstance(source, int):
-            return self._open_webcam(source)
-        url = _URL.match(self.name) is not None
-        if not url:
-            _check_file(Path(self.name))
-        # A file may be a list of others: let it name none that come from the network.
-        options = {} if url else {"protocol_whitelist": "file"}
-        try:
-            container = self._av.open(self.name, options=options, timeout=(_OPEN_TIMEOUT, _READ_TIMEOUT))
-        except self._av.error.InvalidDataError as error:
-            raise UnreadableVideoError(f"{self.name}: this is not a video, or it is damaged.") from error
-        except self._av.error.EOFError as error:
-            raise UnreadableVideoError(f"{self.name}: the video has no frames.") from error
-        except (self._av.error.FFmpegError, OSError) as error:
-            raise UnreadableVideoError(f"{self.name}: cannot be opened: {_reason(error)}.") from error
-        formats = set(container.format.name.split(","))
-        if any(name.endswith("_pipe") for name in formats) or (not url and formats & _NOT_VIDEOS):
-            container.close()
-            raise UnreadableVideoError(f"{self.name}: this is not a video.")
-        return container
-
-    def _open_webcam(self, number: int) -> Any:
-        device = Path(f"/dev/video{number}")
-        if not device.exists():
-            others = ", ".join(sorted(str(path) for path in Path("/dev").glob("video*")))
-            raise UnreadableVideoError(
-                f"{self.name}: there is no {device}. This machine has {others or 'no webcam that Linux shows'}."
-            )
-        try:
-            return self._av.open(str(device), format="v4l2", timeout=(_OPEN_TIMEOUT, _READ_TIMEOUT))
-        except (self._av.error.FFmpegError, OSError, ValueError) as error:
-            raise UnreadableVideoError(f"{self.name}: {device} cannot be opened: {_reason(error)}.") from error
+            logger.warning("%s: only %d of %d frames can be read.", self.path, number, self.num_frames)
 
     def _decode(self) -> Iterator[Any]:
         """All frames; what cannot be decoded is left out and counted."""
@@ -170,10 +128,10 @@ class VideoReader:
                 except self._av.error.InvalidDataError:
                     damaged += 1
         except self._av.error.FFmpegError as error:
-            raise UnreadableVideoError(f"{self.name}: reading stopped: {_reason(error)}.") from error
+            raise UnreadableVideoError(f"{self.path}: reading stopped: {reason_of(error)}.") from error
         finally:
             if damaged:
-                logger.warning("%s: %d damaged pieces of it are left out.", self.name, damaged)
+                logger.warning("%s: %d damaged pieces of it are left out.", self.path, damaged)
 
     def _count(self) -> int | None:
         if self._stream.frames:
@@ -245,22 +203,32 @@ def detect_video(
     detector: "Detector",
     reader: VideoReader,
     *,
-    threshold: float = 0.5,
+    threshold: Threshold = None,
+    classes: Iterable[str] | None = None,
     max_detections: int | None = None,
     batch_size: int = 8,
-) -> "Iterator[tuple[int, np.ndarray, Detections]]":
+    track: str | None = None,
+) -> Iterator[tuple[int, np.ndarray, Detections]]:
     """Detect objects in each frame, a batch at a time while the next ones are decoded in a thread.
 
     Args:
         detector: on any runtime.
         reader: the video; its ``every`` says which frames.
         threshold: as for a call of the detector.
+        classes: as for a call of the detector.
         max_detections: as for a call of the detector.
         batch_size: as for a call of the detector. 1 answers soonest, for live pictures.
+        track: follow objects with this tracker, see `hf_detr.inference.tracking.Tracker`; by default not at all.
 
     Yields:
         Number of the frame, the frame, ``uint8 (H, W, 3)`` RGB, and what is in it.
     """
+    tracker, looked_for = None, threshold
+    if track is not None:
+        limits = detector.thresholds(threshold)
+        tracker = Tracker(track, fps=reader.fps / reader.every, threshold=limits)
+        weak = np.minimum(limits, WEAKEST).tolist()
+        looked_for = {label: weak[class_id] for class_id, label in detector.id2label.items()}
     ahead: deque[VideoFrame] = deque()
 
     def images() -> Iterator[np.ndarray]:
@@ -268,29 +236,13 @@ def detect_video(
             ahead.append(frame)
             yield frame.image
 
-    stream = detector.stream(images(), threshold=threshold, max_detections=max_detections, batch_size=batch_size)
+    stream = detector.stream(
+        images(), threshold=looked_for, classes=classes, max_detections=max_detections, batch_size=batch_size
+    )
     for image, found in stream:
-        yield ahead.popleft().number, image, found
-
-
-def import_av() -> Any:
-    """PyAV.
-
-    Raises:
-        HfDetrError: it is not installed.
-    """
-    try:
-        import av
-    except ImportError as error:
-        raise HfDetrError("Videos need the av package: pip install 'hf_detr[video]'") from error
-    return av
-
-
-def _check_file(path: Path) -> None:
-    if not path.is_file():
-        raise UnreadableVideoError(f"{path}: no such file.")
-    if path.stat().st_size == 0:
-        raise UnreadableVideoError(f"{path}: the file is empty (0 bytes).")
+        frame = ahead.popleft()
+        found = dataclasses.replace(found, path=reader.path, frame=frame.number, seconds=frame.seconds)
+        yield frame.number, image, found if tracker is None else tracker.update(found, image)
 
 
 def _upright(frame: Any, size_hw: tuple[int, int] | None) -> np.ndarray:
@@ -301,7 +253,3 @@ def _upright(frame: Any, size_hw: tuple[int, int] | None) -> np.ndarray:
         height, width = size_hw if quarters % 2 == 0 else size_hw[::-1]
     image = frame.to_ndarray(format="rgb24", height=height, width=width)
     return np.ascontiguousarray(np.rot90(image, quarters))
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__

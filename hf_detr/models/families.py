@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from hf_detr.errors import CheckpointError, RecipeError, did_you_mean
+from hf_detr.models.labels import THRESHOLDS_FIELD
 from hf_detr.models.variants import ARCHITECTURES, FAMILIES, Variant
 
 SIZE_MULTIPLE = 32  # pixels; the backbones halve the picture five times
@@ -53,10 +54,13 @@ def build_config(family: str, size: str, *, id2label: Mapping[int, str], **overr
 def override_config(config, overrides: Mapping[str, Any], *, id2label: Mapping[int, str]):
     """The configuration of an existing model with other classes and, where given, other values.
 
+    Thresholds stored with it are left out: they are those of its classes and weights.
+
     Raises:
         RecipeError: as `build_config`.
     """
     values = merge_overrides(config.to_dict(), overrides, type(config))
+    values.pop(THRESHOLDS_FIELD, None)
     return config_from_values(type(config), values, id2label)
 
 

@@ -60,6 +60,9 @@ _OBJECTS365_OF_COCO = (
 )  # fmt: skip
 OBJECTS365_OF_COCO = {coco: OBJECTS365[index] for coco, index in zip(COCO, _OBJECTS365_OF_COCO, strict=True)}
 
+# Field of a config.json: from which confidence on detections of a class count, by its name.
+THRESHOLDS_FIELD = "detection_thresholds"
+
 
 def default_labels(num_classes: int) -> dict[int, str]:
     """Class id to name for the class heads of the authors' checkpoints.

@@ -116,7 +116,7 @@ def test_files_that_are_no_videos_are_named(tmp_path):
         (picture, "not a video"),
         (sound, "no video in it"),
         ("http://127.0.0.1:9/a.mp4", "cannot be opened: Connection refused"),
-        (4711, "webcam 4711: there is no /dev/video4711"),
+        (4711, "webcam:4711: there is no /dev/video4711"),
     ]:
         with pytest.raises(UnreadableVideoError, match=reason) as error:
             VideoReader(source)
