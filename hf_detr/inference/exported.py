@@ -35,8 +35,8 @@ def load_exported(
     device: str | torch.device | None,
     image_size_hw: tuple[int, int] | None,
     num_threads: int | None = None,
-) -> tuple[Backend, Any, dict[int, str]]:
-    """The backend, the image processor and the class names of an exported model.
+) -> tuple[Backend, Any, Any]:
+    """The backend, the image processor and the configuration of an exported model.
 
     Args:
         file: what `find_exported` found; the model's configuration and preprocessing lie beside it, or beside the
@@ -71,4 +71,4 @@ def load_exported(
             f"others, not {size_hw[0]} x {size_hw[1]}. Export it with --dynamic_size, or with another --image_size."
         )
     processor.size = {"height": size_hw[0], "width": size_hw[1]}
-    return backend, processor, config.id2label
+    return backend, processor, config
