@@ -9,6 +9,7 @@ __version__ = "0.1.0"
 
 # Public names and where they live. They load on first use, so that `hf-detr --help` does not wait for torch.
 _MODULE_OF = {
+    "BatchDetector": "hf_detr.inference.batches",
     "CocoEvaluator": "hf_detr.evaluation.coco",
     "DeimConfig": "hf_detr.models.rt_detr_v4.configuration_rt_detr_v4",
     "DeimForObjectDetection": "hf_detr.models.rt_detr_v4.modeling_rt_detr_v4",
