@@ -8,14 +8,12 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from hf_detr.app.found import label_texts, select
 from hf_detr.app.limits import MAX_FRAMES_PER_SECOND, AppLimits
 from hf_detr.app.service import Service
 from hf_detr.app.uploads import UploadError, require_pixels
 from hf_detr.draw import draw_boxes
-from hf_detr.inference.video import UnreadableVideoError, VideoReader, VideoWriter, detect_video
+from hf_detr.inference.video import VideoReader, VideoWriter, detect_video
+from hf_detr.inference.video_source import UnreadableVideoError
 
 WRITTEN_SIDES = 640, 1280  # least and most pixels of the longer side of the video that is made
 COUNT_HEADERS = ("class", "frames with it", "most at once", "per frame")
@@ -59,10 +57,9 @@ def annotate_video(
     video: Path,
     target: Path,
     *,
-    threshold: float,
+    threshold: float | None = None,
     classes: Collection[str] = (),
     max_detections: int | None = None,
-    labels: bool = True,
 ) -> Iterator[Counts]:
     """Draw what is found in each frame of an uploaded video; of fast videos in every second, third ... frame.
 
@@ -70,62 +67,59 @@ def annotate_video(
         service: the detector.
         video: the file that was uploaded.
         target: the ``.mp4`` to write: there when the iterator has come to its end, and not where it is left before.
-        threshold: least confidence.
+        threshold: least confidence; by default what is stored with the model.
         classes: names of the classes wanted; none means all.
         max_detections: the best so many of each frame.
-        labels: write class and confidence on the boxes.
 
     Yields:
         The counts after each frame; always the same object.
 
     Raises:
-        UploadError: the file is no video, or is longer or larger than the limits say; or there is no such class.
+        UploadError: the file is no video, or is longer or larger than the limits say.
+        HfDetrError: the model knows no such class.
     """
-    service.require_classes(classes)
     with _for_visitors(video), ExitStack() as stack:
         every = _step(video, service.limits)
         reader = stack.enter_context(VideoReader(video, every))
-        counts = Counts(total=reader.num_frames and ceil(reader.num_frames / every))
-        frames = detect_video(service.detector, reader, threshold=threshold, batch_size=service.batch_size)
+        counts = Counts(total=None if reader.num_frames is None else ceil(reader.num_frames / every))
+        frames = detect_video(
+            service.detector,
+            reader,
+            threshold=threshold,
+            classes=classes or None,
+            max_detections=max_detections,
+            batch_size=service.batch_size,
+        )
         writer = None
-        for number, image, everything in service.by_turns(frames):
-            _require_length(video, number + 1, reader.fps, service.limits)  # the header may not tell, or not the truth
-            rows = np.column_stack([everything.scores, everything.class_ids, everything.boxes_xyxy])
-            found = select(
-                rows,
-                image.shape[:2],
-                service.id2label,
-                threshold=threshold,
-                classes=classes,
-                max_detections=max_detections,
-            )
+        for _, image, found in service.by_turns(frames):
+            # Files need not tell their length, nor the truth about it.
+            _require_length(video, found.seconds, service.limits)
             side = min(max(*image.shape[:2], WRITTEN_SIDES[0]), WRITTEN_SIDES[1])
-            texts = label_texts(found) if labels else [""] * len(found)
-            drawn = draw_boxes(image, found.boxes_xyxy, texts, found.class_ids, longer_side=side)
+            drawn = draw_boxes(image, found.boxes_xyxy, found.captions(), found.class_ids, longer_side=side)
             if writer is None:
                 writer = stack.enter_context(VideoWriter(target, reader.fps / every, drawn.shape[:2]))
-            writer.write(drawn)
+            writer.write(drawn, found.seconds)
             counts.add(Counter(found.class_ids.tolist()))
             yield counts
 
 
 def _step(video: Path, limits: AppLimits) -> int:
-    """Which frames to look at: every first, second ... The header has to be within the limits.
+    """Which frames to look at: every first, second ... one.
 
     Raises:
-        UploadError: it is not.
+        UploadError: the header says that the video is longer or larger than it may be.
     """
     with VideoReader(video) as probe:
         require_pixels(video.name, probe.size_hw, limits)
-        _require_length(video, probe.num_frames or 1, probe.fps, limits)
+        if probe.num_frames is not None:
+            _require_length(video, (probe.num_frames - 1) / probe.fps, limits)
         return ceil(probe.fps / MAX_FRAMES_PER_SECOND)
 
 
-def _require_length(video: Path, num_frames: int, fps: float, limits: AppLimits) -> None:
-    if num_frames > limits.max_video_seconds * fps:
+def _require_length(video: Path, seconds: float, limits: AppLimits) -> None:
+    if seconds > limits.max_video_seconds:
         raise UploadError(
-            f"{video.name} lasts {num_frames / fps:.0f} seconds or more; this page takes up to "
-            f"{limits.max_video_seconds:g} seconds."
+            f"{video.name} is longer than {limits.max_video_seconds:g} seconds, which is what this page takes."
         )
 
 

@@ -6,14 +6,23 @@ FONTS = ("ui-sans-serif", "system-ui", "Segoe UI", "Helvetica Neue", "Arial", "s
 MONO_FONTS = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace")
 
 CSS = """
-.gradio-container { max-width: 1240px !important; margin: 0 auto !important; }
+.gradio-container { max-width: min(1240px, 100vw) !important; margin: 0 auto !important; }
+.gradio-container .main, .contain, .contain .column, .contain .tabs, .contain .tabitem {
+  min-width: 0; max-width: 100%;
+}
+@media (max-width: 640px) {
+  .gradio-container .main { padding: 12px !important; }
+  #drawn, #video-drawn { height: auto !important; min-height: 200px; }
+}
 #head h1 { font-size: 1.7rem; line-height: 1.2; margin: .4rem 0 .3rem; overflow-wrap: anywhere; }
 #head p, #foot { color: var(--body-text-color-subdued); font-size: .9rem; margin: 0; }
 #head .facts { display: flex; flex-wrap: wrap; gap: .15rem 1.1rem; }
 #foot { text-align: center; padding: .8rem 0; }
 #head, #summary, #video-summary { padding: 0 !important; }
-#head *, #summary *, #video-summary * { padding-inline: 0; }
+#head .prose, #summary .prose, #video-summary .prose, .html-container { padding: 0 !important; }
 .table-wrap, .table-wrap * { font-family: var(--font) !important; }
+/* Trimming would load a program from elsewhere. */
+#video button[aria-label^="Trim"], #video button[aria-label^="Reset video"] { display: none; }
 .summary { display: flex; flex-wrap: wrap; align-items: center; gap: .4rem; min-height: 2rem; font-size: .95rem; }
 .summary .total { font-weight: 600; margin-right: .4rem; }
 .summary .chip { display: inline-flex; align-items: center; gap: .35rem; padding: .1rem .6rem; border-radius: 999px;

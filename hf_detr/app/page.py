@@ -29,7 +29,7 @@ def build_app(
     limits: AppLimits | None = None,
     *,
     name: str = "detector",
-    threshold: float = 0.5,
+    threshold: float | None = None,
     examples: Sequence[Path] = (),
     batch_size: int = 8,
 ) -> gr.Blocks:
@@ -39,7 +39,7 @@ def build_app(
         detector: finds the objects.
         limits: what visitors may ask for.
         name: of the model, as the title.
-        threshold: least confidence of what is shown at first.
+        threshold: least confidence of what is shown at first; by default what is stored with the model, else 0.5.
         examples: pictures and videos to click on.
         batch_size: tiles or frames that go through the model at once.
     """

@@ -17,7 +17,6 @@ from hf_detr.app.found import (
     coco_list,
     drawn_jpeg,
     nothing_html,
-    select,
     summary_html,
     table_rows,
 )
@@ -29,14 +28,14 @@ from hf_detr.inference.detections import Detections
 _HINT = '<div class="summary">Boxes, classes and numbers appear here.</div>'
 
 
-def add_picture_tab(service: Service, threshold: float, examples: Sequence[Path]) -> None:
-    """Put components and events into the tab that is open."""
+def add_picture_tab(service: Service, threshold: float | None, examples: Sequence[Path]) -> None:
+    """Put components and events into the tab that is open; for `threshold` see `add_controls`."""
     found = gr.State(None, time_to_live=60 * service.limits.keep_minutes)
     with gr.Row(equal_height=False):
         with gr.Column(scale=2, min_width=320):
             picture = _picture_input(service.limits)
-            controls = add_controls(service.id2label, threshold, "picture")
-            labels = gr.Checkbox(True, label="Write class and confidence on the boxes", elem_id="labels")
+            controls = add_controls(service, threshold, "picture")
+            captions = gr.Checkbox(True, label="Write class and confidence on the boxes", elem_id="captions")
         with gr.Column(scale=3, min_width=320):
             shown = _Results.add()
     add_examples(examples, picture)
@@ -44,20 +43,20 @@ def add_picture_tab(service: Service, threshold: float, examples: Sequence[Path]
     def find(payload: dict[str, Any] | None) -> Found | None:
         return None if payload is None else service.find(upload_path(payload))
 
-    def show(found: Found | None, threshold: float, classes: list[str], most: int | None, labels: bool) -> tuple:
+    def show(
+        found: Found | None,
+        by_class: bool,
+        threshold: float,
+        classes: list[str],
+        max_detections: int | None,
+        captions: bool,
+    ) -> tuple:
         if found is None:
             return None, _HINT, [], None, gr.DownloadButton(value=None, interactive=False)
-        kept = select(
-            found.rows,
-            found.size_hw,
-            service.id2label,
-            threshold=threshold,
-            classes=classes,
-            max_detections=most,
-        )
-        return shown.of(found, kept, service.id2label, labels)
+        kept = service.select(found.everything, None if by_class else threshold, classes, max_detections)
+        return shown.of(found, kept, service.id2label, captions)
 
-    chosen = [found, *controls, labels]
+    chosen = [found, *controls, captions]
     look = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
     search = picture.change(
         polite(find),
@@ -69,7 +68,7 @@ def add_picture_tab(service: Service, threshold: float, examples: Sequence[Path]
         api_visibility="private",
     )
     search.success(show, chosen, [*shown], **look)
-    search.failure(lambda: None, None, picture, **look)  # an empty picture is searched in turn, and clears the rest
+    search.failure(lambda: None, None, picture, **look)  # which is a change, and clears the rest
     gr.on([control.change for control in chosen[1:]], show, chosen, [*shown], trigger_mode="always_last", **look)
     _add_endpoint(service, picture, controls)
 
@@ -80,7 +79,7 @@ def _picture_input(limits: AppLimits) -> gr.Image:
         type="filepath",
         image_mode=None,
         sources=["upload", "webcam", "clipboard"],
-        height=300,
+        height=340,
         placeholder=f"Drop a picture here, paste it, or click to choose one\nup to {limits.max_upload_mb:g} MB",
         webcam_options=gr.WebcamOptions(mirror=False),
         buttons=[],
@@ -117,28 +116,26 @@ class _Results(NamedTuple):
                 type="array",
                 interactive=False,
                 show_label=False,
-                max_height=300,
+                max_height=340,
                 buttons=["copy"],
                 elem_id="table",
             )
         with gr.Tab("JSON"):
-            as_json = gr.JSON(show_label=False, max_height=300, elem_id="json")
+            as_json = gr.JSON(show_label=False, max_height=340, elem_id="json")
         download = gr.DownloadButton("Download as COCO JSON", size="sm", interactive=False, elem_id="download")
         return cls(picture, summary, table, as_json, download)
 
-    def of(self, found: Found, kept: Detections, id2label: Mapping[int, str], labels: bool) -> tuple:
+    def of(self, found: Found, kept: Detections, id2label: Mapping[int, str], captions: bool) -> tuple:
         """Their values for what is kept of a picture. Files go where Gradio keeps, and deletes, its own."""
-        results, stem = coco_list(found, kept), Path(found.name).stem
+        results, stem = coco_list(found.name, kept), Path(found.name).stem
         counts = Counter(kept.class_ids.tolist())
+        file = save_bytes_to_cache(_json(results), f"{stem}.coco.json", self.download.GRADIO_CACHE)
         return (
-            save_bytes_to_cache(drawn_jpeg(found, kept, labels), f"{stem}_found.jpg", self.picture.GRADIO_CACHE),
-            summary_html(counts, id2label) if counts else nothing_html(found, id2label),
+            save_bytes_to_cache(drawn_jpeg(found, kept, captions), f"{stem}_found.jpg", self.picture.GRADIO_CACHE),
+            summary_html(counts, id2label) if counts else nothing_html(found.everything),
             table_rows(kept),
             results,
-            gr.DownloadButton(
-                value=save_bytes_to_cache(_json(results), f"{stem}.coco.json", self.download.GRADIO_CACHE),
-                interactive=True,
-            ),
+            gr.DownloadButton(value=file, interactive=True),
         )
 
 
@@ -158,7 +155,7 @@ def _add_endpoint(service: Service, picture: gr.Image, controls: Controls) -> No
 
     gr.Button(visible=False).click(
         polite(detect),
-        [picture, *controls],
+        [picture, controls.threshold, controls.classes, controls.max_detections],
         gr.JSON(visible=False, label="found"),
         preprocess=False,
         concurrency_id="pictures",

@@ -7,8 +7,10 @@ from typing import Any, TypeVar
 
 from hf_detr.app.found import Found, coco_list, select
 from hf_detr.app.limits import AppLimits
-from hf_detr.app.uploads import UploadError, read_upload
+from hf_detr.app.uploads import read_upload
+from hf_detr.inference.detections import Detections
 from hf_detr.inference.detector import Detector
+from hf_detr.inference.thresholds import require_classes
 
 T = TypeVar("T")
 _END = object()
@@ -30,7 +32,7 @@ class Service:
         self.detector = detector
         self.limits = limits
         self.batch_size = batch_size
-        self.turn = Lock()
+        self._turn = Lock()
 
     @property
     def id2label(self) -> Mapping[int, str]:
@@ -43,46 +45,37 @@ class Service:
             UploadError: it cannot be used.
         """
         image = read_upload(picture, self.limits)
-        with self.turn:
-            rows = self.detector.detect_picture(image, batch_size=self.batch_size)
-        return Found.of(picture.name, image, rows)
+        with self._turn:
+            everything = self.detector(image, threshold=0.0, batch_size=self.batch_size)
+        return Found.of(picture.name, image, everything)
 
-    def detect(
-        self, picture: Path, threshold: float, classes: Collection[str], max_detections: int | None
-    ) -> list[dict[str, Any]]:
-        """COCO results of an uploaded picture, for programs.
+    def select(
+        self,
+        everything: Detections,
+        threshold: float | None,
+        classes: Collection[str] = (),
+        max_detections: int | None = None,
+    ) -> Detections:
+        """The best of these above a threshold; None for the thresholds stored with the model.
 
         Raises:
-            UploadError: it cannot be used, or the model knows no such class.
+            HfDetrError: the model knows no such class.
         """
-        self.require_classes(classes)
-        found = self.find(picture)
-        kept = select(
-            found.rows,
-            found.size_hw,
-            self.id2label,
-            threshold=threshold,
-            classes=classes,
-            max_detections=max_detections,
-        )
-        return coco_list(found, kept)
+        require_classes(classes, self.id2label)
+        return select(everything, self.detector.thresholds(threshold), classes, max_detections)
+
+    def detect(
+        self, picture: Path, threshold: float | None, classes: Collection[str], max_detections: int | None
+    ) -> list[dict[str, Any]]:
+        """COCO results of an uploaded picture, for programs; see `find` and `select`."""
+        everything = self.find(picture).everything
+        return coco_list(picture.name, self.select(everything, threshold, classes, max_detections))
 
     def by_turns(self, steps: Iterator[T]) -> Iterator[T]:
         """The items of an iterator that runs the model for some of them, other calls of the model in between."""
         while True:
-            with self.turn:
+            with self._turn:
                 item = next(steps, _END)
             if item is _END:
                 return
             yield item
-
-    def require_classes(self, classes: Collection[str]) -> None:
-        """Refuse names that the model does not know.
-
-        Raises:
-            UploadError: there is one.
-        """
-        known = list(self.id2label.values())
-        for name in classes:
-            if name not in known:
-                raise UploadError(f"This model knows no class {name!r}, only: {', '.join(known[:50])}.")

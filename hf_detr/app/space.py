@@ -53,7 +53,7 @@ def write_space(
     *,
     name: str,
     limits: AppLimits | None = None,
-    threshold: float = 0.5,
+    threshold: float | None = None,
     examples: Sequence[Path] = (),
     loading: Mapping[str, Any] | None = None,
 ) -> list[Path]:
@@ -64,7 +64,7 @@ def write_space(
         folder: where it goes; it must not hold anything.
         name: title of the page.
         limits: what visitors may ask for.
-        threshold: where the slider stands at first.
+        threshold: as for `build_app`.
         examples: pictures and videos to copy, for clicking on.
         loading: what else `Detector.from_pretrained` is to be called with.
 

@@ -18,20 +18,20 @@ _HINT = '<div class="summary">The video with boxes appears here, and how often e
 _REPORT_EVERY = 10  # frames
 
 
-def add_video_tab(service: Service, threshold: float, examples: Sequence[Path]) -> None:
-    """Put components and events into the tab that is open."""
+def add_video_tab(service: Service, threshold: float | None, examples: Sequence[Path]) -> None:
+    """Put components and events into the tab that is open; for `threshold` see `add_controls`."""
     limits = service.limits
     with gr.Row(equal_height=False):
         with gr.Column(scale=2, min_width=320):
             video = gr.Video(
                 label=f"Video, up to {limits.max_video_seconds:g} seconds and {limits.max_upload_mb:g} MB",
                 sources=["upload"],
-                height=300,
+                height=340,
                 buttons=[],
                 elem_id="video",
             )
             local_files_only(video)
-            controls = add_controls(service.id2label, threshold, "video")
+            controls = add_controls(service, threshold, "video")
             with gr.Row():
                 start = gr.Button("Find objects", variant="primary", elem_id="video-start")
                 stop = gr.Button("Stop", min_width=80, elem_id="video-stop")
@@ -46,20 +46,19 @@ def add_video_tab(service: Service, threshold: float, examples: Sequence[Path]) 
                 type="array",
                 interactive=False,
                 show_label=False,
-                max_height=300,
+                max_height=340,
                 buttons=["copy"],
                 elem_id="video-table",
             )
     add_examples(examples, video)
 
-    def detect_video(
-        video: dict[str, Any] | None, threshold: Any, classes: Any, max_detections: Any
+    def detect(
+        video: dict[str, Any] | None, by_class: Any, threshold: Any, classes: Any, max_detections: Any
     ) -> Iterator[tuple[str | None, str, list]]:
-        """A video with boxes drawn in, how far it is as HTML, and a row of counts for each class."""
         if video is None:
             raise UploadError("Give a video first.")
         path = upload_path(video)
-        threshold, classes, most = checked(threshold, classes, max_detections)
+        threshold, classes, most = checked(None if by_class else threshold, classes, max_detections)
         folder = Path(drawn.GRADIO_CACHE)
         folder.mkdir(parents=True, exist_ok=True)
         target = Path(tempfile.mkdtemp(dir=folder)) / f"{path.stem}_found.mp4"
@@ -72,13 +71,13 @@ def add_video_tab(service: Service, threshold: float, examples: Sequence[Path]) 
         yield str(target), told, counts.rows(service.id2label)
 
     run = start.click(
-        polite_steps(detect_video),
+        polite_steps(detect),
         [video, *controls],
         [drawn, summary, table],
         preprocess=False,
         concurrency_id="videos",
         show_progress="hidden",
-        api_name="detect_video",
+        api_visibility="private",
     )
     stop.click(lambda: _HINT, None, summary, cancels=run, queue=False, api_visibility="private")
 

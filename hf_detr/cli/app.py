@@ -35,7 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="PATH",
         help=f"pictures, folders of pictures, and videos to click on; of many, {MAX_EXAMPLES} evenly spread",
     )
-    parser.add_argument("--threshold", type=float, default=0.5, help="where the slider stands at first; default: 0.5")
+    parser.add_argument("--threshold", type=float, help="where the slider stands at first; default: as predict")
     parser.add_argument(
         "--space", type=Path, metavar="DIR", help="serve nothing, but write a Hugging Face Space there"
     )
@@ -80,7 +80,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = build_parser()
     args = parser.parse_args(argv)
     require_positive(parser, batch_size=args.batch_size, num_queries=args.num_queries)
-    if not 0 <= args.threshold <= 1:
+    if args.threshold is not None and not 0 <= args.threshold <= 1:
         parser.error(f"--threshold must be from 0 to 1, got {args.threshold}")
     limits = AppLimits(
         max_upload_mb=args.max_upload_mb,
