@@ -49,6 +49,11 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("sources", metavar="IN", nargs="*", help="folders with data sets, or names on the Hub")
     parser.add_argument("target", metavar="OUT", type=Path, help="the folder to write; new or empty")
     parser.add_argument("--to", required=True, choices=("coco", "yolo", "voc", "csv", "hub"), help="format to write")
+    parser.add_argument(
+        "--outlines",
+        action="store_true",
+        help="with --to yolo: where an object has an outline of one polygon, write that in place of its box",
+    )
     parser.add_argument("--images", metavar="DIR", type=Path, help="pictures, if no layout fits; with --annotations")
     parser.add_argument(
         "--annotations", metavar="FILE", type=Path, help="their annotations: a file, or a folder of labels"
@@ -138,12 +143,12 @@ def main(argv: list[str] | None = None) -> int:
     edits = _class_edits(parser, args)
     sources = _sources(args)
 
-    from hf_detr.data.export.convert import NewSplits, convert_dataset
+    from hf_detr.data.export.convert import convert_dataset
+    from hf_detr.data.export.wishes import NewSplits, Wishes
 
-    conversion = convert_dataset(
-        sources,
-        args.target,
+    wishes = Wishes(
         to=args.to,
+        outlines=args.outlines,
         classes=edits,
         keep_emptied=args.emptied == "keep",
         split=shares and NewSplits(shares, group_by, args.near_duplicates == "together", args.seed),
@@ -153,6 +158,7 @@ def main(argv: list[str] | None = None) -> int:
         on_unreadable=args.on_unreadable,
         overwrite=args.overwrite,
     )
+    conversion = convert_dataset(sources, args.target, wishes)
     print(json.dumps(asdict(conversion), indent=2, default=str) if args.json else conversion.render())
     return 0
 

@@ -81,7 +81,7 @@ def read_annotations(table: pa.Table, columns: RowColumns, features: "Features |
     Raises:
         DatasetError: boxes or classes of a kind that cannot be read.
     """
-    counts, fields, uneven = _flat_fields(table, columns)
+    counts, fields, uneven = flat_fields(table, columns)
     boxes = _boxes(fields[columns.box], columns.box, source)
     numbers = len(boxes)
     categories = fields.get(columns.category)
@@ -111,13 +111,20 @@ def is_text(kind: pa.DataType) -> bool:
     return pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
 
-def _flat_fields(table: pa.Table, columns: RowColumns) -> tuple[np.ndarray, dict[str, pa.Array], np.ndarray]:
-    """Objects of each row ``(N,)``, the values of each field over all objects, and rows with uneven lists."""
-    names = [
-        name
-        for name in (columns.box, columns.category, columns.area, columns.is_crowd, columns.annotation_id)
-        if name is not None
-    ]
+def known_fields(columns: RowColumns) -> list[str]:
+    """The fields of objects that there are columns for."""
+    fields = (columns.box, columns.category, columns.area, columns.is_crowd, columns.annotation_id)
+    return [name for name in fields if name is not None]
+
+
+def flat_fields(
+    table: pa.Table, columns: RowColumns, more: Sequence[str] = ()
+) -> tuple[np.ndarray, dict[str, pa.Array], np.ndarray]:
+    """Objects of each row ``(N,)``, the values of each field over all objects, and rows with uneven lists.
+
+    Lists of ``more`` fields may be of any length.
+    """
+    names = [*known_fields(columns), *more]
     if columns.objects is not None:
         objects = _one_array(table.column(columns.objects))
         if not pa.types.is_struct(objects.type):
@@ -130,7 +137,11 @@ def _flat_fields(table: pa.Table, columns: RowColumns) -> tuple[np.ndarray, dict
     lengths = {name: _lengths(values) for name, values in lists.items()}
     wanted = lengths[columns.box]
     even = np.logical_and.reduce(
-        [(lengths[name] == wanted) | pc.is_null(values).to_numpy(False) for name, values in lists.items()]
+        [
+            (lengths[name] == wanted) | pc.is_null(values).to_numpy(False)
+            for name, values in lists.items()
+            if name not in more
+        ]
     )
     counts = np.where(even, wanted, 0)
     fields = {name: _aligned(values, lengths[name], counts) for name, values in lists.items()}
@@ -142,7 +153,7 @@ def _aligned(lists: pa.Array, lengths: np.ndarray, counts: np.ndarray) -> pa.Arr
     row_of = np.repeat(np.arange(len(counts)), counts)
     within = np.arange(len(row_of)) - np.repeat(np.cumsum(counts) - counts, counts)
     places = (np.cumsum(lengths) - lengths)[row_of] + within
-    return lists.flatten().take(pa.array(places, mask=lengths[row_of] == 0))
+    return lists.flatten().take(pa.array(places, mask=within >= lengths[row_of]))
 
 
 def _one_array(column: pa.ChunkedArray) -> pa.Array:

@@ -102,19 +102,20 @@ def _holds_pictures(field: pa.Field) -> bool:
 
 def _object_fields(kind: pa.DataType) -> list[str]:
     """Names in a dict of lists or a list of dicts that has boxes; [] for anything else."""
-    parts = kind.value_type if _is_list(kind) else kind
+    parts = kind.value_type if is_list(kind) else kind
     if not pa.types.is_struct(parts):
         return []
     names = [part.name for part in parts]
     return names if _first(_BOX_NAMES, names) else []
 
 
-def _is_list(kind: pa.DataType) -> bool:
+def is_list(kind: pa.DataType) -> bool:
+    """Whether a column holds lists."""
     return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
 
 
 def _is_list_of_lists(kind: pa.DataType) -> bool:
-    return _is_list(kind) and _is_list(kind.value_type)
+    return is_list(kind) and is_list(kind.value_type)
 
 
 def _first(names: Iterable[str], among: Sequence[str]) -> str | None:

@@ -13,8 +13,14 @@ from tqdm import tqdm
 
 from hf_detr.data.box_formats import BOX_FORMATS, boxes_to_xywh, choose_box_format
 from hf_detr.data.findings import Finding, counted
-from hf_detr.data.hub_annotations import RowAnnotations, is_text, parse_json_column, read_annotations
+from hf_detr.data.hub_annotations import (
+    RowAnnotations,
+    is_text,
+    parse_json_column,
+    read_annotations,
+)
 from hf_detr.data.hub_columns import OBJECT_NAMES, RowColumns, find_columns
+from hf_detr.data.hub_extras import row_extras
 from hf_detr.data.hub_rows import RowPictures, RowSource
 from hf_detr.data.hub_sources import ROWS
 from hf_detr.data.table import AnnotationTable, Split, is_id
@@ -37,6 +43,7 @@ class _Part:
     columns: RowColumns
     annotations: RowAnnotations
     pictures: RowPictures
+    parsed: Mapping[str, pa.ChunkedArray]  # columns that are JSON text, read
 
 
 class RowTables:
@@ -89,7 +96,7 @@ class RowTables:
         for text, column in parsed.items():
             table = table.append_column(text, column)
         annotations = read_annotations(table, columns, rows.features, source)
-        return _Part(rows, columns, annotations, rows.pictures(columns.image))
+        return _Part(rows, columns, annotations, rows.pictures(columns.image), parsed)
 
     def _find_box_format(self, parts: Mapping[str, _Part]) -> str:
         """By the boxes of all splits together."""
@@ -125,6 +132,7 @@ class RowTables:
             is_crowd=annotations.is_crowd,
             locate=_Locate(annotations.annotation_ids, np.cumsum(annotations.counts) - annotations.counts, row_of),
             findings=(*_uneven_findings(split, part), *self._unnamed_findings(split, category_ids)),
+            extras=row_extras(part.rows, part.columns, part.parsed, annotations.annotation_ids),
             pictures=part.pictures,
         )
 

@@ -1,7 +1,9 @@
 """A Pascal VOC split as columns. Objects marked as difficult become crowds, which evaluation ignores as VOC's does."""
 
 import os
+from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,9 @@ from hf_detr.data.findings import Finding, counted, shortlist
 from hf_detr.data.folders import pictures_by_stem
 from hf_detr.data.parallel import for_each_file
 from hf_detr.data.row_findings import about_places
-from hf_detr.data.table import AnnotationTable, Split, table_of_boxes
+from hf_detr.data.table import AnnotationTable, Extras, Split, table_of_boxes
 from hf_detr.data.voc_layouts import annotation_files
-from hf_detr.data.voc_xml import VocAnnotation, parse_annotation
+from hf_detr.data.voc_xml import VocAnnotation, extras_of, parse_annotation
 
 
 def read_voc_table(split: Split) -> AnnotationTable:
@@ -51,6 +53,11 @@ def read_voc_table(split: Split) -> AnnotationTable:
         boxes_xywh=xyxy_to_xywh(boxes_xyxy),
         is_crowd=np.array([found.is_difficult for _, found in known], bool),
         locate=lambda annotation: place(known[annotation][0], known[annotation][1].number),
+        extras=_extras(
+            [path for path, _ in files],
+            [(image, found.number) for image, found in known],
+            Counter(tag for one in annotations for tag in one.unread),
+        ),
         findings=_findings(
             split,
             unreadable=[place(image) | {"value": one} for image, one in enumerate(read) if isinstance(one, str)],
@@ -63,6 +70,21 @@ def read_voc_table(split: Split) -> AnnotationTable:
             names=names,
         ),
     )
+
+
+def _extras(paths: Sequence[Path], objects: Sequence[tuple[int, int]], unread: Counter[str]) -> Extras:
+    """What the files say beyond boxes, read again when it is asked for, picture by picture."""
+
+    @lru_cache(maxsize=1)
+    def of_file(image: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        return extras_of(paths[image].read_bytes())
+
+    def of_object(annotation: int) -> dict[str, Any]:
+        image, number = objects[annotation]
+        return of_file(image)[1][number - 1]
+
+    notes = [f"<{tag}> of {counted(number, 'object')} left out." for tag, number in unread.items()]
+    return Extras(image=lambda image: of_file(image)[0], annotation=of_object, notes=tuple(notes))
 
 
 def _read(path: Path) -> VocAnnotation | str:

@@ -1,7 +1,7 @@
 """The XML files of Pascal VOC: one for each picture, with its size and its objects."""
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
 
@@ -28,6 +28,11 @@ class BadObject(NamedTuple):
     reason: str
 
 
+# What of a file and of an object `parse_annotation` reads; the rest is `extras_of`.
+_READ_OF_FILES = frozenset({"folder", "path", "filename", "size", "object"})
+_READ_OF_OBJECTS = frozenset({"name", "bndbox", "difficult"})
+
+
 class VocAnnotation(NamedTuple):
     """One file.
 
@@ -36,12 +41,14 @@ class VocAnnotation(NamedTuple):
         size_hw: height and width in pixels; 0, 0 where it does not say.
         objects: that can be used.
         bad_objects: that cannot.
+        unread: tags of more than one value within objects, such as ``part``, as often as they come.
     """
 
     file_name: str
     size_hw: tuple[int, int]
     objects: list[VocObject]
     bad_objects: list[BadObject]
+    unread: tuple[str, ...] = ()
 
 
 def parse_annotation(content: bytes) -> VocAnnotation:
@@ -74,7 +81,34 @@ def parse_annotation(content: bytes) -> VocAnnotation:
         else:
             difficult = (element.findtext("difficult") or "0").strip() not in ("0", "")
             objects.append(VocObject(name, (left - 1, top - 1, right, bottom), difficult, number))
-    return VocAnnotation((root.findtext("filename") or "").strip(), _size_hw(root), objects, bad)
+    unread = tuple(
+        child.tag
+        for element in root.iterfind("object")
+        for child in element
+        if child.tag not in _READ_OF_OBJECTS and len(child)
+    )
+    return VocAnnotation((root.findtext("filename") or "").strip(), _size_hw(root), objects, bad, unread)
+
+
+def extras_of(content: bytes) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """What a file that can be read says beyond `parse_annotation`: of the picture, and of each ``<object>``.
+
+    Values are numbers where they are written as whole numbers, else text. Tags within tags make a dict, of pictures;
+    of objects they are left out.
+    """
+    root = ElementTree.fromstring(content)
+    of_objects = [
+        {child.tag: _value(child) for child in element if child.tag not in _READ_OF_OBJECTS and not len(child)}
+        for element in root.iterfind("object")
+    ]
+    return {child.tag: _value(child) for child in root if child.tag not in _READ_OF_FILES}, of_objects
+
+
+def _value(element: ElementTree.Element) -> Any:
+    if len(element):
+        return {child.tag: _value(child) for child in element}
+    text = (element.text or "").strip()
+    return int(text) if text.isascii() and text.isdecimal() and str(int(text)) == text else text
 
 
 def _corners(element: ElementTree.Element) -> list[float]:

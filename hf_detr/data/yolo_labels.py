@@ -13,13 +13,11 @@ class YoloObject(NamedTuple):
         class_id: as the file has it, 0 or more.
         box_cxcywh_norm: centre, width and height in fractions of the upright picture.
         line: counted from 1.
-        is_outline: whether the line is an outline, and the box that around it.
     """
 
     class_id: int
     box_cxcywh_norm: tuple[float, float, float, float]
     line: int
-    is_outline: bool = False
 
 
 class BadLine(NamedTuple):
@@ -43,7 +41,7 @@ def parse_labels(content: bytes, *, has_keypoints: bool = False) -> tuple[list[Y
     becomes the box around it. Both kinds may be in one file. Empty lines are skipped.
 
     >>> parse_labels(b"2 0.5 0.5 0.25 0.5")[0]
-    [YoloObject(class_id=2, box_cxcywh_norm=(0.5, 0.5, 0.25, 0.5), line=1, is_outline=False)]
+    [YoloObject(class_id=2, box_cxcywh_norm=(0.5, 0.5, 0.25, 0.5), line=1)]
 
     Args:
         content: of the file.
@@ -66,8 +64,19 @@ def parse_labels(content: bytes, *, has_keypoints: bool = False) -> tuple[list[Y
         else:
             is_outline = len(values) > 4 and not has_keypoints
             box = _box_around(values) if is_outline else tuple(values[:4])
-            objects.append(YoloObject(int(class_id), box, number, is_outline))
+            objects.append(YoloObject(int(class_id), box, number))
     return objects, bad
+
+
+def numbers_of_lines(content: bytes) -> dict[int, list[float]]:
+    """The numbers after the class of every line that holds numbers, by its number counted from 1."""
+    found = {}
+    for number, line in enumerate(content.removeprefix(_BYTE_ORDER_MARK).splitlines(), 1):
+        try:
+            found[number] = list(map(float, line.split()[1:]))
+        except ValueError:  # a line that is no object
+            continue
+    return found
 
 
 def _trouble(class_id: float, values: list[float], has_keypoints: bool) -> str:

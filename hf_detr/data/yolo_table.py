@@ -19,6 +19,7 @@ from hf_detr.data.headers import upright_size_hw
 from hf_detr.data.parallel import for_each_file
 from hf_detr.data.row_findings import about_places
 from hf_detr.data.table import AnnotationTable, Split, table_of_boxes
+from hf_detr.data.yolo_extras import yolo_extras
 from hf_detr.data.yolo_labels import BadLine, YoloObject, parse_labels
 from hf_detr.data.yolo_layouts import class_names_near, label_paths
 from hf_detr.data.yolo_yaml import names_of, read_description, read_yaml, split_pictures
@@ -94,6 +95,7 @@ def read_yolo_table(split: Split) -> AnnotationTable:
         category_of=np.array([category_of_number[found.class_id] for _, found in known], np.int64),
         boxes_xywh=_boxes_xywh(boxes_norm, sizes_hw[image_of]),
         locate=locate,
+        extras=yolo_extras(source.label_paths, image_of, lines, sizes_hw, has_keypoints=source.has_keypoints),
         findings=[
             *_line_findings(split, source, read),
             *_range_findings(split, boxes_norm, locate),

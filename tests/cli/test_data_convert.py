@@ -26,7 +26,7 @@ def test_to_yolo_with_a_summary(data: Path, tmp_path: Path, capsys: pytest.Captu
         " objects of 3 classes"
     )
     assert lines[0].startswith("  train  10 pictures, ") and lines[1].startswith("  valid  10 pictures, ")
-    assert lines[2] == "- Image ids are not kept: YOLO knows pictures by their file names."
+    assert lines[2] == "- Ids of pictures and objects are not kept: YOLO knows pictures by their file names."
     assert (tmp_path / "yolo" / "data.yaml").is_file()
     assert convert(data, tmp_path / "yolo", "--to", "coco") == 2
     assert "yolo is not empty." in capsys.readouterr().err

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hf_detr.cli.train_setup import refuse_bad_data
+from hf_detr.cli.train_data import refuse_bad_data
 from hf_detr.data import index_cache, splits
 from hf_detr.data.index import DetectionIndex, PackedStrings
 from hf_detr.data.index_cache import MappedArray, cache_folder, is_cached

@@ -61,9 +61,9 @@ def test_no_content_raises(content: bytes) -> None:
 @given(st.lists(st.tuples(FRACTION, FRACTION), min_size=3, max_size=9))
 def test_an_outline_becomes_the_box_around_it(corners: list[tuple[float, float]]) -> None:
     content = "3 " + " ".join(f"{x!r} {y!r}" for x, y in corners)
-    ((class_id, (cx, cy, w, h), _, is_outline),), _ = parse_labels(content.encode())
+    ((class_id, (cx, cy, w, h), _),), _ = parse_labels(content.encode())
     xs, ys = zip(*corners, strict=True)
-    assert class_id == 3 and is_outline
+    assert class_id == 3
     np.testing.assert_allclose(
         [cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2], [min(xs), min(ys), max(xs), max(ys)], atol=1e-12
     )

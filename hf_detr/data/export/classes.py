@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from hf_detr.data.export.gather import take_annotations, take_images, with_classes
+from hf_detr.data.export.gather import NewClass, take_annotations, take_images, with_classes
+from hf_detr.data.export.sourced import SourcedIndex
 from hf_detr.data.findings import shortlist
-from hf_detr.data.index import DetectionIndex
 from hf_detr.errors import DatasetError, did_you_mean
 
 
@@ -77,24 +77,24 @@ def new_names(class_names: Sequence[str], edits: ClassEdits) -> dict[str, str | 
     return new_of
 
 
-def edit_classes(index: DetectionIndex, new_of: Mapping[str, str | None]) -> DetectionIndex:
+def edit_classes(index: SourcedIndex, new_of: Mapping[str, str | None]) -> SourcedIndex:
     """The index with its classes renamed, merged and dropped as ``new_of`` says; pictures stay, also without objects.
 
-    A merged class stands where the first of its parts stood. It has the category id of the part that has its name
-    already, else of the first.
+    A merged class stands where the first of its parts stood. It has the category id, and what else is known, of the
+    part that has its name already, else of the first.
     """
-    id_of: dict[str, int | str] = {}
-    for old, category_id in zip(index.class_names, index.category_ids, strict=True):
+    classes: dict[str, NewClass] = {}
+    for old, category_id, extras in zip(index.class_names, index.category_ids, index.category_extras, strict=True):
         new = new_of[old]
-        if new is not None and (new not in id_of or old == new):
-            id_of[new] = category_id
+        if new is not None and (new not in classes or old == new):
+            classes[new] = NewClass(category_id, extras)
     dropped = np.array([new_of[name] is None for name in index.class_names], dtype=bool)
     left = take_annotations(index, ~dropped[index.class_ids]) if dropped.any() else index
     names = {old: new for old, new in new_of.items() if new is not None}
-    return with_classes(left, tuple(id_of), tuple(id_of.values()), names)
+    return with_classes(left, classes, names)
 
 
-def without_emptied(before: DetectionIndex, after: DetectionIndex) -> DetectionIndex:
+def without_emptied(before: SourcedIndex, after: SourcedIndex) -> SourcedIndex:
     """``after`` without the pictures that have no annotations any more, and had some ``before``."""
     emptied = (np.diff(after.first) == 0) & (np.diff(before.first) > 0)
     return take_images(after, np.flatnonzero(~emptied)) if emptied.any() else after

@@ -1,9 +1,8 @@
 """From any format to any other, with other splits, classes and sizes: what `hf-detr data convert` does."""
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +10,9 @@ import numpy as np
 from hf_detr.data.aside import written_aside
 from hf_detr.data.export.classes import ClassEdits, edit_classes, new_names, without_emptied
 from hf_detr.data.export.duplicates import picture_groups
-from hf_detr.data.export.formats import FORMATS, TargetFormat, losses
+from hf_detr.data.export.formats import TargetFormat, losses
 from hf_detr.data.export.gather import concatenate, rename_pictures, take_images
+from hf_detr.data.export.ids import with_trimmed_classes, with_usable_ids
 from hf_detr.data.export.names import name_pictures
 from hf_detr.data.export.partition import stratified_partition
 from hf_detr.data.export.pictures import (
@@ -23,62 +23,13 @@ from hf_detr.data.export.pictures import (
     turn_upright,
     unreadable_pictures,
 )
-from hf_detr.data.export.sources import NEW_CATEGORY_IDS, SPLIT_NAMES, Splits, read_sources
+from hf_detr.data.export.sources import SPLIT_NAMES, Splits, read_sources
 from hf_detr.data.export.target import require_free, write_manifest
+from hf_detr.data.export.wishes import Conversion, NewSplits, Wishes
 from hf_detr.data.findings import counted
 from hf_detr.data.images import UnreadableImageError
 from hf_detr.data.splits import Split
 from hf_detr.errors import DatasetError
-
-
-@dataclass(frozen=True)
-class NewSplits:
-    """How pictures are shared out anew, whatever splits they came in.
-
-    Attributes:
-        shares: of the pictures, for train, valid and test (or the first two); they add up to 1.
-        group_by: finds in file names what makes pictures stay together, see `picture_groups`.
-        near_duplicates: whether near-identical pictures stay together.
-        seed: of the order among equals.
-    """
-
-    shares: tuple[float, ...]
-    group_by: re.Pattern[str] | None = None
-    near_duplicates: bool = True
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class Conversion:
-    """What has been written.
-
-    Attributes:
-        target: the folder.
-        format: the name of its format.
-        num_pictures, num_objects: of each split; crowds are no objects.
-        class_names: the classes, in order.
-        notes: what was changed or could not be kept, a sentence each.
-    """
-
-    target: Path
-    format: str
-    num_pictures: dict[str, int]
-    num_objects: dict[str, int]
-    class_names: tuple[str, ...]
-    notes: tuple[str, ...]
-
-    def render(self) -> str:
-        """A summary for a person."""
-        pictures, objects = sum(self.num_pictures.values()), sum(self.num_objects.values())
-        lines = [
-            f"{self.target}: {FORMATS[self.format].title}, {counted(pictures, 'picture')} with "
-            f"{counted(objects, 'object')} of {counted(len(self.class_names), 'class')}"
-        ]
-        lines += [
-            f"  {name:<6} {counted(number, 'picture')}, {counted(self.num_objects[name], 'object')}"
-            for name, number in self.num_pictures.items()
-        ]
-        return "\n".join([*lines, *(f"- {note}" for note in self.notes)])
 
 
 @contextmanager
@@ -93,73 +44,57 @@ def _way_out_named() -> Iterator[None]:
 
 
 @_way_out_named()
-def convert_dataset(
-    sources: Sequence[Mapping[str, Split]],
-    target: str | Path,
-    *,
-    to: str,
-    classes: ClassEdits | None = None,
-    keep_emptied: bool = True,
-    split: NewSplits | None = None,
-    valid_size: int | None = None,
-    resize: Sequence[int] | None = None,
-    pictures: str = "copy",
-    on_unreadable: str = "raise",
-    overwrite: bool = False,
-) -> Conversion:
+def convert_dataset(sources: Sequence[Mapping[str, Split]], target: str | Path, wishes: Wishes) -> Conversion:
     """Read data sets and write them as one. The target appears when it is complete.
 
     Args:
         sources: the splits of each data set, as `find_splits` gives them. Splits of the same name become one.
         target: the folder to write, new or empty.
-        to: a key of FORMATS.
-        classes: what becomes of the classes; None leaves them as they are.
-        keep_emptied: whether pictures stay that have lost all their objects with the classes.
-        split: new splits; None keeps those of the sources.
-        valid_size: only the first so many pictures of the validation split stay in it, the others join train.
-        resize: see `scaled_hw`; None leaves pictures as they are.
-        pictures: see `PictureWriter`.
-        on_unreadable: ``"skip"`` or ``"raise"`` on a picture without a file, or one that cannot be read.
-        overwrite: whether an earlier conversion in ``target`` may be replaced.
+        wishes: what it is to be.
 
     Raises:
         DatasetError: data that cannot be used, a target that is not free, or wishes that do not go together.
     """
-    target, to_format, notes = Path(target), FORMATS[to], []
+    target, notes = Path(target), []
     places = [place for source in sources for s in source.values() for place in (s.images_dir, s.annotations_path)]
-    require_free(target, overwrite=overwrite, sources=places)
-    writer = PictureWriter(pictures, rescale=resize is not None)
-    _refuse_contradictions(writer, to)
-    splits = read_sources(sources, notes)
-    if classes is not None:
-        splits = _with_edited_classes(splits, classes, keep_emptied, notes)
-    is_decoded = writer.rescale or (split is not None and split.near_duplicates)
-    splits = _without_unreadable(splits, on_unreadable, is_decoded, notes)
-    if valid_size is not None:
-        splits = _with_valid_of(splits, valid_size)
-    if split is not None:
-        splits = _split_anew(splits, split, notes)
-    splits = _with_free_names(splits, to_format, writer, notes)
-    splits = _with_usable_ids(splits, notes)
-    if resize is not None or to_format.upright or (to_format.sizes and _has_unknown_sizes(splits)):
-        splits = {name: turn_upright(index) for name, index in splits.items()}
-    if resize is not None:
-        splits = {name: scaled(index, resize) for name, index in splits.items()}
-    notes += losses(to_format, splits)
+    require_free(target, overwrite=wishes.overwrite, sources=places)
+    wishes.refuse_contradictions()
+    writer = PictureWriter(wishes.pictures, rescale=wishes.resize is not None)
+    splits = _wished_splits(sources, wishes, notes)
+    splits = _with_free_names(splits, wishes.format, writer, notes)
+    splits = with_usable_ids(splits, notes if wishes.format.ids else [])
+    if wishes.format.trimmed_classes:
+        splits = with_trimmed_classes(splits, wishes.format.title, notes)
+    splits = _with_sizes(splits, wishes)
+    notes += losses(wishes.format, splits)
     try:
         with written_aside(target) as folder:
-            to_format.write(folder, splits, writer)
+            wishes.format.write(folder, splits, writer)
             write_manifest(folder)
     except OSError as error:
         raise DatasetError(f"{target}: cannot be written: {error.strerror or error}") from error
-    return _summary(target, to, splits, notes)
+    return _summary(target, wishes.to, splits, notes)
 
 
-def _refuse_contradictions(writer: PictureWriter, to: str) -> None:
-    if writer.rescale and writer.mode != "copy":
-        raise DatasetError(f"--resize writes new pictures: it does not go with --pictures {writer.mode}.")
-    if to == "hub" and writer.mode != "copy":
-        raise DatasetError(f"--to hub writes pictures into its files: it does not go with --pictures {writer.mode}.")
+def _wished_splits(sources: Sequence[Mapping[str, Split]], wishes: Wishes, notes: list[str]) -> Splits:
+    """The pictures and annotations that are wished for, in their splits."""
+    splits = read_sources(sources, notes)
+    if wishes.classes is not None:
+        splits = _with_edited_classes(splits, wishes.classes, wishes.keep_emptied, notes)
+    is_decoded = wishes.resize is not None or (wishes.split is not None and wishes.split.near_duplicates)
+    splits = _without_unreadable(splits, wishes.on_unreadable, is_decoded, notes)
+    if wishes.valid_size is not None:
+        splits = _with_valid_of(splits, wishes.valid_size)
+    return splits if wishes.split is None else _split_anew(splits, wishes.split, notes)
+
+
+def _with_sizes(splits: Splits, wishes: Wishes) -> Splits:
+    to = wishes.format
+    if wishes.resize is not None or to.upright or (to.sizes and _has_unknown_sizes(splits)):
+        splits = {name: turn_upright(index) for name, index in splits.items()}
+    if wishes.resize is not None:
+        splits = {name: scaled(index, wishes.resize) for name, index in splits.items()}
+    return splits
 
 
 def _with_edited_classes(splits: Splits, classes: ClassEdits, keep_emptied: bool, notes: list[str]) -> Splits:
@@ -242,25 +177,6 @@ def _with_free_names(splits: Splits, to: TargetFormat, writer: PictureWriter, no
     if changed:
         notes.append(f"{counted(changed, 'picture')} have new names: others had them, or the format has no folders.")
     return named
-
-
-def _with_usable_ids(splits: Splits, notes: list[str]) -> Splits:
-    """Image ids that are unique within each split, and category ids in the order of the classes."""
-    category_ids = next(iter(splits.values())).category_ids
-    numbers = [value for value in category_ids if not isinstance(value, str)]
-    if numbers and numbers != sorted(set(category_ids)):
-        category_ids = tuple(range(1, len(category_ids) + 1))
-        notes.append(NEW_CATEGORY_IDS)
-    splits = {name: replace(index, category_ids=category_ids) for name, index in splits.items()}
-    ids = {name: [index.image_id(image) for image in range(len(index))] for name, index in splits.items()}
-    if all(len(set(own)) == len(own) for own in ids.values()):
-        return splits
-    notes.append("Image ids are new, numbers from 1: some came up twice in one split.")
-    ends = np.cumsum([len(index) for index in splits.values()])
-    return {
-        name: replace(index, image_ids=np.arange(end - len(index), end) + 1)
-        for (name, index), end in zip(splits.items(), ends, strict=True)
-    }
 
 
 def _has_unknown_sizes(splits: Splits) -> bool:

@@ -6,13 +6,13 @@ from pathlib import Path
 
 from hf_detr.boxes import xywh_to_xyxy
 from hf_detr.data.export.pictures import PictureWriter
-from hf_detr.data.index import DetectionIndex
+from hf_detr.data.export.sourced import SourcedIndex
 
 COLUMNS = ("filename", "width", "height", "class", "xmin", "ymin", "xmax", "ymax", "area", "iscrowd")
 ANNOTATIONS_FILE, CLASSES_FILE = "_annotations.csv", "classes.txt"
 
 
-def write_csv(folder: Path, splits: Mapping[str, DetectionIndex], pictures: PictureWriter) -> None:
+def write_csv(folder: Path, splits: Mapping[str, SourcedIndex], pictures: PictureWriter) -> None:
     """Write pictures, a table for each split, and the classes in order, one a line in ``classes.txt``.
 
     A row is one object, its box in pixels from 0, to the last digit. A picture without objects has one row, without a
@@ -28,7 +28,7 @@ def write_csv(folder: Path, splits: Mapping[str, DetectionIndex], pictures: Pict
     (folder / CLASSES_FILE).write_text("".join(f"{name}\n" for name in class_names), encoding="utf-8")
 
 
-def _rows(index: DetectionIndex) -> Iterator[tuple]:
+def _rows(index: SourcedIndex) -> Iterator[tuple]:
     for image, (height, width) in enumerate(index.sizes_hw.tolist()):
         picture = (index.file_names[image], width, height)
         rows = range(index.first[image], index.first[image + 1])

@@ -2,14 +2,17 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
+from hf_detr.data.export.coco import movement_of
+from hf_detr.data.export.outlines import POLYGONS, moved, outline_kind
 from hf_detr.data.export.pictures import PictureWriter
+from hf_detr.data.export.sourced import SourcedIndex
+from hf_detr.data.export.survey import MIXED, Survey, survey
 from hf_detr.data.findings import counted
-from hf_detr.data.index import DetectionIndex
 from hf_detr.data.parallel import for_each_file
 
 if TYPE_CHECKING:
@@ -18,42 +21,93 @@ if TYPE_CHECKING:
 SPLIT_OF = {"valid": "validation"}  # what the Hub calls it
 _ROWS_AT_ONCE = 100  # a row group: what the Hub's viewer reads to show one page
 _LARGEST_FILE = 500_000_000  # bytes of pictures, as `push_to_hub` cuts
+_IMAGE_COLUMNS = frozenset({"image", "image_id", "objects"})
+_OBJECT_COLUMNS = frozenset({"category"})
 
 
-def write_hub(folder: Path, splits: Mapping[str, DetectionIndex], pictures: PictureWriter) -> None:
+def write_hub(folder: Path, splits: Mapping[str, SourcedIndex], pictures: PictureWriter) -> None:
     """Write ``data/train-00000-of-00001.parquet`` and so on, and ``README.md`` below ``folder``.
 
     A row is a picture with ``image``, ``image_id``, ``width``, ``height`` and ``objects``: ``bbox`` as xywh in pixels,
-    ``category`` as a `ClassLabel`, ``area``, ``iscrowd`` and ``id``. Boxes must be those of the upright pictures: so
-    `datasets` decodes them.
+    ``category`` as a `ClassLabel`, ``area``, ``iscrowd`` and ``id``; where there are any,
+    ``segmentation`` as polygons, and a column for every other key of objects and pictures whose values are all of one
+    kind, see `column_keys`. Boxes must be those of the upright pictures: so `datasets` decodes them.
     """
     (folder / "data").mkdir()
+    columns = _columns(splits)
     for name, index in splits.items():
-        _write_split(folder / "data", SPLIT_OF.get(name, name), index, pictures)
+        _write_split(folder / "data", SPLIT_OF.get(name, name), index, pictures, columns)
     (folder / "README.md").write_text(_card(splits), encoding="utf-8")
 
 
-def _features(index: DetectionIndex) -> "Features":
+class _Columns(NamedTuple):
+    """What there is beside the usual columns.
+
+    Attributes:
+        images, objects: kind by key, see `value_kind`.
+        has_polygons: whether any object has an outline of polygons.
+        ids: the kind of the objects' ids.
+    """
+
+    images: dict[str, str]
+    objects: dict[str, str]
+    has_polygons: bool
+    ids: str
+
+
+def _columns(splits: Mapping[str, SourcedIndex]) -> _Columns:
+    found = survey(splits)
+    images, objects = column_keys(found)
+    are_numbers = all(index.annotation_ids.dtype != object for index in splits.values())
+    return _Columns(
+        {key: found.image_kinds[key] for key in images},
+        {key: found.annotation_kinds[key] for key in objects},
+        found.outlines[POLYGONS] > 0,
+        "int64" if are_numbers else "string",
+    )
+
+
+def column_keys(found: Survey) -> tuple[list[str], list[str]]:
+    """What is known of pictures and of objects that can be columns: values that are all numbers, text or the like."""
+    return (
+        [key for key, kind in found.image_kinds.items() if kind != MIXED and key not in _IMAGE_COLUMNS],
+        [key for key, kind in found.annotation_kinds.items() if kind != MIXED and key not in _OBJECT_COLUMNS],
+    )
+
+
+def _features(index: SourcedIndex, columns: _Columns) -> "Features":
     from datasets import ClassLabel, Features, Image, List, Value
 
+    def feature(kind: str) -> Any:
+        return List(Value("float64")) if kind == "numbers" else Value(kind)
+
     objects = {
-        "id": List(Value("int64")),
+        "id": List(Value(columns.ids)),
         "bbox": List(List(Value("float64"), length=4)),
         "category": List(ClassLabel(names=list(index.class_names))),
         "area": List(Value("float64")),
         "iscrowd": List(Value("bool")),
     }
+    objects |= {"segmentation": List(List(List(Value("float64"))))} if columns.has_polygons else {}
+    objects |= {key: List(feature(kind)) for key, kind in columns.objects.items()}
     image_id = Value("int64" if isinstance(index.image_ids, np.ndarray) else "string")
     return Features(
-        {"image": Image(), "image_id": image_id, "width": Value("int32"), "height": Value("int32"), "objects": objects}
+        {
+            "image": Image(),
+            "image_id": image_id,
+            "width": Value("int32"),
+            "height": Value("int32"),
+            **{key: feature(kind) for key, kind in columns.images.items()},
+            "objects": objects,
+        }
     )
 
 
-def _write_split(folder: Path, split: str, index: DetectionIndex, pictures: PictureWriter) -> None:
+def _write_split(folder: Path, split: str, index: SourcedIndex, pictures: PictureWriter, columns: _Columns) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    schema = _features(index).arrow_schema
+    schema = _features(index, columns).arrow_schema
     parts: list[Path] = []
     written, writer = _LARGEST_FILE, None
     for begin in tqdm(range(0, max(len(index), 1), _ROWS_AT_ONCE), f"{index.name}: writing rows", disable=None):
@@ -64,7 +118,7 @@ def _write_split(folder: Path, split: str, index: DetectionIndex, pictures: Pict
                 writer.close()
             parts.append(folder / f"{split}-{len(parts):05}.parquet")
             written, writer = 0, pq.ParquetWriter(parts[-1], schema)
-        rows = [_row(index, image, content) for image, content in zip(images, contents, strict=True)]
+        rows = [_row(index, image, content, columns) for image, content in zip(images, contents, strict=True)]
         writer.write_table(pa.Table.from_pylist(rows, schema=schema))
         written += sum(map(len, contents))
     writer.close()
@@ -72,25 +126,44 @@ def _write_split(folder: Path, split: str, index: DetectionIndex, pictures: Pict
         part.rename(folder / f"{split}-{number:05}-of-{len(parts):05}.parquet")
 
 
-def _row(index: DetectionIndex, image: int, content: bytes) -> dict[str, Any]:
+def _row(index: SourcedIndex, image: int, content: bytes, columns: _Columns) -> dict[str, Any]:
     height, width = index.sizes_hw[image].tolist()
     rows = slice(index.first[image], index.first[image + 1])
+    about = index.image_extras(image)
+    extras = [index.annotation_extras(image, row) for row in range(rows.start, rows.stop)]
+    if index.is_moved(image):
+        extras = [moved(one, movement_of(index, image)) for one in extras]
+    ids = index.annotation_ids[rows].tolist()
     return {
         "image": {"bytes": content, "path": index.file_names[image]},
         "image_id": index.image_id(image),
         "width": width,
         "height": height,
+        **{key: _cell(about.get(key), kind) for key, kind in columns.images.items()},
         "objects": {
-            "id": list(range(rows.start, rows.stop)),
+            "id": ids if columns.ids == "int64" else list(map(str, ids)),
             "bbox": index.boxes_xywh[rows].tolist(),
             "category": index.class_ids[rows].tolist(),
             "area": index.areas[rows].tolist(),
             "iscrowd": index.is_crowd[rows].tolist(),
+            **({"segmentation": [_polygons(one) for one in extras]} if columns.has_polygons else {}),
+            **{key: [_cell(one.get(key), kind) for one in extras] for key, kind in columns.objects.items()},
         },
     }
 
 
-def _card(splits: Mapping[str, DetectionIndex]) -> str:
+def _cell(value: Any, kind: str) -> Any:
+    """A value of a column; none where it is empty in another way than its kind is."""
+    is_empty = value is None or value in ("", [], {})
+    return None if is_empty and value != {"string": "", "numbers": []}.get(kind) else value
+
+
+def _polygons(extras: Mapping[str, Any]) -> list[list[float]] | None:
+    segmentation = extras.get("segmentation")
+    return segmentation if segmentation == [] or outline_kind(segmentation) == POLYGONS else None
+
+
+def _card(splits: Mapping[str, SourcedIndex]) -> str:
     """What the Hub shows of the data set.
 
     The splits are known by the names of their files. With `configs` in the card `datasets` would keep its copy of a
@@ -113,7 +186,7 @@ def _card(splits: Mapping[str, DetectionIndex]) -> str:
         *table,
         "",
         "`objects` holds `bbox` (x, y, width, height in pixels), `category` (its names are in the features), `area`, "
-        "`iscrowd` and `id`.",
+        "`iscrowd`, `id`, and what else is known of them.",
         "",
     ]
     return "\n".join(lines)

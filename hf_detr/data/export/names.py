@@ -5,14 +5,14 @@ from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath
 
 from hf_detr.data.export.gather import rename_pictures
+from hf_detr.data.export.sourced import SourcedIndex
 from hf_detr.data.folders import PICTURE_SUFFIXES
 from hf_detr.data.images import suffix_of
-from hf_detr.data.index import DetectionIndex
 
 
 def name_pictures(
-    splits: Mapping[str, DetectionIndex], *, flat: bool, by_stem: bool, shared: bool
-) -> tuple[dict[str, DetectionIndex], int]:
+    splits: Mapping[str, SourcedIndex], *, flat: bool, by_stem: bool, shared: bool
+) -> tuple[dict[str, SourcedIndex], int]:
     """The splits with names that the target can hold, and how many pictures had to be called otherwise.
 
     Names stay as they are, folders included, but lead out of the target nowhere, and end as pictures do. Of pictures

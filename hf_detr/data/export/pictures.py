@@ -14,6 +14,7 @@ from PIL import Image
 
 from hf_detr.boxes import xywh_to_xyxy, xyxy_to_xywh
 from hf_detr.data.dataset import annotated_as_stored
+from hf_detr.data.export.sourced import SourcedIndex
 from hf_detr.data.images import (
     UnreadableImageError,
     decode_image,
@@ -75,7 +76,7 @@ def _is_decodable(index: DetectionIndex, image: int) -> bool:
     return True
 
 
-def turn_upright(index: DetectionIndex) -> DetectionIndex:
+def turn_upright(index: SourcedIndex) -> SourcedIndex:
     """The index with the sizes of the upright pictures, and boxes that were drawn on a picture as stored turned.
 
     For targets that do not say which size a box was drawn on, and for pictures that are written anew.
@@ -86,27 +87,29 @@ def turn_upright(index: DetectionIndex) -> DetectionIndex:
     headers = for_each_picture(lambda index, image: read_header(index.picture(image)), index, "measuring")
     sizes_hw = np.array([orient_size_hw(*header) for header in headers], dtype=np.int32).reshape(-1, 2)
     boxes_xywh = index.boxes_xywh.copy()
+    drawn_hw, orientations = sizes_hw.copy(), index.orientations.copy()
     for image, (stored_hw, orientation) in enumerate(headers):
         annotated_hw = tuple(index.sizes_hw[image])
         if annotated_as_stored(annotated_hw, stored_hw, orientation):
             rows = slice(index.first[image], index.first[image + 1])
             turned = orient_boxes_xyxy(xywh_to_xyxy(boxes_xywh[rows]), orientation, stored_hw)
             boxes_xywh[rows] = xyxy_to_xywh(turned)
+            drawn_hw[image], orientations[image] = stored_hw, orientation
         elif annotated_hw not in ((0, 0), tuple(sizes_hw[image])):
             raise DatasetError(
                 f"{index.annotations_path}: {index.file_names[image]} is {_shown(sizes_hw[image])} and annotated as "
                 f"{_shown(annotated_hw)}. It is not known what its boxes were drawn on: `hf-detr check` lists all "
                 "such pictures (file.size_differs); correct or remove them."
             )
-    return replace(index, sizes_hw=sizes_hw, boxes_xywh=boxes_xywh)
+    return replace(index, sizes_hw=sizes_hw, boxes_xywh=boxes_xywh, drawn_hw=drawn_hw, orientations=orientations)
 
 
 def _shown(size_hw: Sequence[int]) -> str:
     return f"{size_hw[1]} x {size_hw[0]}"
 
 
-def scaled(index: DetectionIndex, resize: Sequence[int]) -> DetectionIndex:
-    """The index of the pictures at other sizes, boxes and areas with them; see `scaled_hw`."""
+def scaled(index: SourcedIndex, resize: Sequence[int]) -> SourcedIndex:
+    """The index of upright pictures at other sizes, boxes and areas with them; see `scaled_hw`."""
     sizes_hw = np.array([scaled_hw(tuple(size_hw), resize) for size_hw in index.sizes_hw.tolist()], dtype=np.int32)
     sizes_hw = sizes_hw.reshape(-1, 2)
     factors_hw = np.repeat(sizes_hw / index.sizes_hw, np.diff(index.first), axis=0)

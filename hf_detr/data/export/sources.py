@@ -3,15 +3,14 @@
 from collections.abc import Mapping, Sequence
 
 from hf_detr.data.export.gather import concatenate, rename_pictures, unite_classes
-from hf_detr.data.findings import counted, render_findings
+from hf_detr.data.export.sourced import SourcedIndex, sourced_index
+from hf_detr.data.findings import render_findings
 from hf_detr.data.hub_sources import ROWS
-from hf_detr.data.index import DetectionIndex
 from hf_detr.data.record_checks import structural_findings
 from hf_detr.data.splits import Split, read_table
-from hf_detr.data.table_index import index_of_table
 from hf_detr.errors import DatasetError
 
-Splits = dict[str, DetectionIndex]
+Splits = dict[str, SourcedIndex]
 
 SPLIT_NAMES = ("train", "valid", "test")
 NEW_CATEGORY_IDS = "Category ids are new, 1 to K in the order of the classes."
@@ -27,22 +26,19 @@ def read_sources(sources: Sequence[Mapping[str, Split]], notes: list[str]) -> Sp
     Raises:
         DatasetError: annotations that cannot be used.
     """
-    indices, outlines, shared_names = [], 0, set()
+    indices, shared_names = [], set()
     for split in (split for source in sources for split in source.values()):
         table = read_table(split)
         findings = structural_findings(table)
         if findings:
             raise DatasetError(f"{split.annotations_path} cannot be used:\n\n{render_findings(findings)}")
-        if table.records is not None:
-            outlines += sum(bool(row.get("segmentation")) for row in table.records.annotations)
+        notes += [f"{split.name}: {note}" for note in table.extras.notes]
         names = table.category_names
         shared_names |= {name for name in names if names.count(name) > 1}
-        index = index_of_table(table)
+        index = sourced_index(table)
         if split.format == ROWS:  # there pictures go by their row, for messages
             index = rename_pictures(index, table.pictures.file_names())
         indices.append(index)
-    if outlines:
-        notes.append(f"The outlines of {counted(outlines, 'object')} are left out: boxes alone are converted.")
     if shared_names:
         notes.append(f"Categories of the same name became one class: {', '.join(map(repr, sorted(shared_names)))}.")
     united = unite_classes(indices)
@@ -54,6 +50,6 @@ def read_sources(sources: Sequence[Mapping[str, Split]], notes: list[str]) -> Sp
     return {name: concatenate(part, name) if len(part) > 1 else part[0] for name, part in parts.items() if part}
 
 
-def _ids(index: DetectionIndex) -> dict[str, int | str]:
+def _ids(index: SourcedIndex) -> dict[str, int | str]:
     """The category id of each name: the first where several have it."""
     return dict(zip(reversed(index.class_names), reversed(index.category_ids), strict=True))

@@ -1,23 +1,27 @@
 """Pascal VOC: ``Annotations/0001.xml``, ``JPEGImages/0001.jpg`` and the splits in ``ImageSets/Main/train.txt``."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
+from typing import Any
 from xml.etree import ElementTree
 
 from hf_detr.boxes import xywh_to_xyxy
 from hf_detr.data.export.pictures import PictureWriter
+from hf_detr.data.export.sourced import SourcedIndex
 from hf_detr.data.export.yolo import FOLDER_OF
-from hf_detr.data.index import DetectionIndex
 
 CLASSES_FILE = "label_list.txt"
+IMAGE_TAGS = ("source", "owner", "segmented")
+OBJECT_TAGS = ("pose", "truncated", "occluded")
 
 
-def write_voc(folder: Path, splits: Mapping[str, DetectionIndex], pictures: PictureWriter) -> None:
+def write_voc(folder: Path, splits: Mapping[str, SourcedIndex], pictures: PictureWriter) -> None:
     """Write pictures, XML files, lists of the splits, and the classes in order, one a line in ``label_list.txt``.
 
     VOC counts pixels from 1, the last one included: `xmin` and `ymin` are one more than the left and upper edge.
     Fractions of pixels are kept, to 12 digits. Crowds become difficult objects: VOC's evaluation leaves those out, as
-    COCO's does with crowds.
+    COCO's does with crowds. What the source calls like one of VOC's tags is written as that, see `IMAGE_TAGS` and
+    `OBJECT_TAGS`.
     """
     (folder / "Annotations").mkdir()
     (folder / "ImageSets" / "Main").mkdir(parents=True)
@@ -34,21 +38,31 @@ def write_voc(folder: Path, splits: Mapping[str, DetectionIndex], pictures: Pict
     (folder / CLASSES_FILE).write_text("".join(f"{name}\n" for name in class_names), encoding="utf-8")
 
 
-def _annotation(index: DetectionIndex, image: int) -> ElementTree.Element:
+def _annotation(index: SourcedIndex, image: int) -> ElementTree.Element:
     height, width = index.sizes_hw[image].tolist()
     root = ElementTree.Element("annotation")
     _add(root, {"folder": "JPEGImages", "filename": index.file_names[image]})
+    _add(root, _known(index.image_extras(image), IMAGE_TAGS))
     _add(ElementTree.SubElement(root, "size"), {"width": width, "height": height, "depth": 3})
     for row in range(index.first[image], index.first[image + 1]):
         left, top, right, bottom = xywh_to_xyxy(index.boxes_xywh[row]).tolist()
         found = ElementTree.SubElement(root, "object")
-        difficult = int(index.is_crowd[row])
-        _add(found, {"name": index.class_names[index.class_ids[row]], "truncated": 0, "difficult": difficult})
+        tags = {"truncated": 0} | _known(index.annotation_extras(image, row), OBJECT_TAGS)
+        _add(found, {"name": index.class_names[index.class_ids[row]]} | tags | {"difficult": int(index.is_crowd[row])})
         corners = {"xmin": left + 1, "ymin": top + 1, "xmax": right, "ymax": bottom}
         _add(ElementTree.SubElement(found, "bndbox"), {side: f"{value:.12g}" for side, value in corners.items()})
     return root
 
 
-def _add(parent: ElementTree.Element, texts: Mapping[str, object]) -> None:
-    for tag, text in texts.items():
-        ElementTree.SubElement(parent, tag).text = str(text)
+def _known(extras: Mapping[str, Any], tags: Sequence[str]) -> dict[str, Any]:
+    """Those of VOC's tags that a source has something for."""
+    return {tag: extras[tag] for tag in tags if extras.get(tag) is not None}
+
+
+def _add(parent: ElementTree.Element, values: Mapping[str, Any]) -> None:
+    for tag, value in values.items():
+        element = ElementTree.SubElement(parent, tag)
+        if isinstance(value, dict):
+            _add(element, value)
+        else:
+            element.text = str(int(value) if isinstance(value, bool) else value)

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hf_detr.data.export import convert as module
 from hf_detr.data.export.classes import ClassEdits
-from hf_detr.data.export.convert import Conversion, NewSplits, convert_dataset
+from hf_detr.data.export.convert import convert_dataset
+from hf_detr.data.export.formats import FORMATS
+from hf_detr.data.export.wishes import Conversion, NewSplits, Wishes
 from hf_detr.data.index import DetectionIndex
 from hf_detr.data.splits import Split, find_splits, load_index
 from hf_detr.errors import DatasetError
@@ -19,7 +20,7 @@ from tests.synthetic import annotation_file, edit_json, images_folder, make_coco
 
 
 def convert(source: Path, target: Path, to: str = "coco", **options) -> Conversion:
-    return convert_dataset([find_splits(source)], target, to=to, **options)
+    return convert_dataset([find_splits(source)], target, Wishes(to=to, **options))
 
 
 def indices(folder: Path) -> dict[str, DetectionIndex]:
@@ -72,20 +73,20 @@ def test_what_is_left_out_is_said_with_numbers(tmp_path: Path) -> None:
             row["segmentation"] = [[1, 1, 5, 5, 1, 5]]
     notes = convert(source, tmp_path / "out", "yolo").notes
     assert notes == (
-        "The outlines of 3 objects are left out: boxes alone are converted.",
+        "The outlines of 3 objects are left out: boxes alone are converted; --outlines writes 3 of them.",
         "2 crowd regions left out: YOLO has none.",
         "The areas of 3 objects become width times height: YOLO has no areas.",
-        "Image ids are not kept: YOLO knows pictures by their file names.",
+        "Ids of pictures and objects are not kept: YOLO knows pictures by their file names.",
         "Category ids are not kept: YOLO has classes in order, from 0.",
     )
-    assert convert(source, tmp_path / "coco").notes == notes[:1]
+    assert convert(source, tmp_path / "coco").notes == ()
 
 
 def test_outlines_of_yolo_are_counted_too(tmp_path: Path) -> None:
     source = make_coco(tmp_path / "in", images=2, splits=("train",))
     convert(source, tmp_path / "yolo", "yolo")
     (tmp_path / "yolo/labels/train/0000.txt").write_text("0 0.1 0.1 0.5 0.1 0.5 0.6\n1 0.5 0.5 0.2 0.2\n")
-    notes = convert(tmp_path / "yolo", tmp_path / "out").notes
+    notes = convert(tmp_path / "yolo", tmp_path / "out", "csv").notes
     assert notes == ("The outlines of 1 object are left out: boxes alone are converted.",)
 
 
@@ -98,7 +99,8 @@ def test_yolo_files_are_what_others_expect(tmp_path: Path) -> None:
             {"id": 3, "image_id": 1, "category_id": 1, "bbox": [120, 90, 80, 12]},
         ]
     conversion = convert(source, tmp_path / "out", "yolo")
-    assert "1 picture with boxes that stick out so far that Ultralytics drops the picture." in conversion.notes
+    beyond = "with boxes that stick out: numbers below 0 or above 1, which YOLO trainers may refuse."
+    assert f"1 picture {beyond}" in conversion.notes
     assert (tmp_path / "out" / "labels" / "train" / "0000.txt").read_text() == (
         "2 0.50000000 0.31250000 0.50000000 0.12500000\n"
         "0 0.93750000 1.00000000 0.31250000 0.12500000\n"
@@ -138,13 +140,14 @@ def test_several_sources_become_one(tmp_path: Path) -> None:
     second = make_coco(tmp_path / "two", images=4, splits=("train",), seed=1, category_ids="sparse")
     with edit_json(annotation_file(second)) as annotations:
         annotations["categories"][0]["name"] = "yellow"
-    conversion = convert_dataset([find_splits(first), find_splits(second)], tmp_path / "out", to="coco")
+    conversion = convert_dataset([find_splits(first), find_splits(second)], tmp_path / "out", Wishes(to="coco"))
     assert conversion.num_pictures == {"train": 7, "valid": 3}
     assert conversion.class_names == ("red", "green", "blue", "yellow")
     assert conversion.notes == (
         "Category ids are new, 1 to K in the order of the classes.",
         "3 pictures have new names: others had them, or the format has no folders.",
         "Image ids are new, numbers from 1: some came up twice in one split.",
+        "Ids of annotations are new, numbers from 1: some came up twice in one split, or were missing.",
     )
     merged = indices(tmp_path / "out")["train"]
     assert merged.file_names[3] == "0000-2.jpg"
@@ -360,13 +363,13 @@ def test_nothing_half_made_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     source, out = make_coco(tmp_path / "in", images=2, splits=("train", "valid")), tmp_path / "out"
     convert(source, out, "yolo")
     before = files_below(out)
-    to = module.FORMATS["coco"]
+    to = FORMATS["coco"]
 
     def interrupted(folder: Path, splits: dict, pictures: object) -> None:
         to.write(folder, splits, pictures)
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(module.FORMATS, "coco", replace(to, write=interrupted))
+    monkeypatch.setitem(FORMATS, "coco", replace(to, write=interrupted))
     for target in (out, tmp_path / "new"):
         with pytest.raises(KeyboardInterrupt):
             convert(source, target, "coco", overwrite=True)
@@ -398,7 +401,9 @@ def test_wishes_that_contradict_each_other(tmp_path: Path) -> None:
 def test_the_summary_counts(tmp_path: Path) -> None:
     source = make_coco(tmp_path / "in", images=3, splits=("train",), crowds=1)
     conversion = convert_dataset(
-        [{"train": Split("train", images_folder(source), annotation_file(source))}], tmp_path / "out", to="coco"
+        [{"train": Split("train", images_folder(source), annotation_file(source))}],
+        tmp_path / "out",
+        Wishes(to="coco"),
     )
     content = json.loads((tmp_path / "out/train/_annotations.coco.json").read_text())
     objects = sum(row["iscrowd"] == 0 for row in content["annotations"])

@@ -13,15 +13,17 @@ from PIL import Image, ImageEnhance
 from hf_detr.data.export.duplicates import near_pairs, picture_groups, thumbnail
 from hf_detr.data.export.gather import take_images
 from hf_detr.data.export.partition import stratified_partition
-from hf_detr.data.index import DetectionIndex, PackedStrings
+from hf_detr.data.export.sourced import SourcedIndex
+from hf_detr.data.index import PackedStrings
+from hf_detr.data.table import Extras
 from hf_detr.errors import DatasetError
 
 
-def make_index(classes_of: list[list[int]], num_classes: int, names: list[str] | None = None) -> DetectionIndex:
+def make_index(classes_of: list[list[int]], num_classes: int, names: list[str] | None = None) -> SourcedIndex:
     """An index of pictures with these classes; no files."""
     counts = [len(classes) for classes in classes_of]
     total = sum(counts)
-    return DetectionIndex(
+    return SourcedIndex(
         name="all",
         images_dir=Path("nowhere"),
         annotations_path=Path("nowhere.json"),
@@ -35,6 +37,14 @@ def make_index(classes_of: list[list[int]], num_classes: int, names: list[str] |
         is_crowd=np.zeros(total, dtype=bool),
         category_ids=tuple(range(num_classes)),
         class_names=tuple(f"c{number}" for number in range(num_classes)),
+        sources=(Extras(),),
+        source_of=np.zeros(len(classes_of), dtype=np.int32),
+        image_rows=np.arange(len(classes_of)),
+        annotation_rows=np.arange(total),
+        annotation_ids=np.arange(total),
+        category_extras=({},) * num_classes,
+        drawn_hw=np.zeros((len(classes_of), 2), dtype=np.int32),
+        orientations=np.ones(len(classes_of), dtype=np.int8),
     )
 
 
@@ -47,7 +57,7 @@ def random_classes(num_images: int, num_classes: int, seed: int) -> list[list[in
     ]
 
 
-def objects_per_split(index: DetectionIndex, split_of: np.ndarray, num_splits: int) -> np.ndarray:
+def objects_per_split(index: SourcedIndex, split_of: np.ndarray, num_splits: int) -> np.ndarray:
     """``(S, K)``."""
     picks = [take_images(index, np.flatnonzero(split_of == split)) for split in range(num_splits)]
     return np.stack([np.bincount(pick.class_ids, minlength=len(index.class_names)) for pick in picks])
@@ -141,7 +151,7 @@ def test_groups_by_name_and_by_look(tmp_path: Path) -> None:
         photo(seed).save(tmp_path / name)
     photo(3).save(tmp_path / "copy.jpg", quality=40)
     index = make_index([[0]] * 5, 1, names)
-    index = DetectionIndex(**{**vars(index), "images_dir": tmp_path})
+    index = SourcedIndex(**{**vars(index), "images_dir": tmp_path})
 
     def groups(pattern: str | None, near_duplicates: bool) -> list[list[str]]:
         numbers = picture_groups(index, pattern=pattern and re.compile(pattern), near_duplicates=near_duplicates)

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from hf_detr.boxes import xywh_to_xyxy
-from hf_detr.data.export.convert import Conversion, convert_dataset
+from hf_detr.data.export.convert import convert_dataset
+from hf_detr.data.export.wishes import Conversion, Wishes
 from hf_detr.data.hub_sources import HubOptions, is_hub_data
 from hf_detr.data.index import DetectionIndex
 from hf_detr.data.splits import Split, find_splits, load_index
@@ -29,7 +30,7 @@ def splits_of(folder: Path) -> dict[str, Split]:
 
 
 def convert(source: Path, target: Path, to: str, **options) -> Conversion:
-    return convert_dataset([splits_of(source)], target, to=to, **options)
+    return convert_dataset([splits_of(source)], target, Wishes(to=to, **options))
 
 
 def indices(folder: Path) -> dict[str, DetectionIndex]:
@@ -285,7 +286,7 @@ def test_csv_is_the_table_of_tensorflow_and_roboflow(tmp_path: Path) -> None:
             {"id": 1, "image_id": 1, "category_id": 2, "bbox": [1, 2.5, 30, 40], "area": 7, "iscrowd": 1},
         ]
     assert convert(source, tmp_path / "out", "csv").notes == (
-        "Image ids are not kept: CSV knows pictures by their file names.",
+        "Ids of pictures and objects are not kept: CSV knows pictures by their file names.",
         "Category ids are not kept: CSV has classes in order, from 0.",
     )
     assert (tmp_path / "out" / "train" / "_annotations.csv").read_text().splitlines() == [
