@@ -15,7 +15,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # Imports run one way, from the higher level to the lower. Within levels 2 and 3 parts do not know each other.
 LEVELS = {
-    "errors": 0, "boxes": 0, "draw": 0, "tiles": 0,
+    "errors": 0, "boxes": 0, "draw": 0, "noise": 0, "tiles": 0,
     "models": 1, "registration": 1,
     "losses": 2, "distillation": 2, "data": 2, "evaluation": 2, "hub": 2,
     "training": 3, "inference": 3, "export": 3, "conversion": 3,
@@ -32,8 +32,8 @@ ALLOWED_OF = {
 }
 # They take seconds to import, or are not installed everywhere: only inside the function that needs them.
 LATE = {
-    "albumentations", "av", "datasets", "gradio", "hotcoco", "onnx", "onnx_ir", "onnxruntime", "openvino", "optimum",
-    "pycocotools", "supervision", "tensorrt", "timm", "trackers",
+    "albumentations", "av", "datasets", "executorch", "gradio", "hotcoco", "onnx", "onnx_ir", "onnxruntime",
+    "openvino", "optimum", "pycocotools", "supervision", "tensorrt", "timm", "trackers",
 }  # fmt: skip
 PARTS_OF_THE_PAGE = ("controls", "events", "look", "page", "picture_tab", "video_tab")
 

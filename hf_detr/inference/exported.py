@@ -9,15 +9,25 @@ from transformers import AutoConfig, AutoImageProcessor
 
 from hf_detr.errors import CheckpointError
 from hf_detr.inference.backends import Backend
+from hf_detr.inference.executorch_backend import ExecuTorchBackend
 from hf_detr.inference.onnx_backend import OnnxBackend
 from hf_detr.inference.openvino_backend import OpenVinoBackend
+from hf_detr.inference.torch_program_backend import TorchProgramBackend
 from hf_detr.registration import register
 
 # The file with the graph, by runtime.
 ONNX_FILE = "model.onnx"
 OPENVINO_FILE = "openvino_model.xml"
 TRITON_FILE = "1/model.onnx"  # the first version of a model in a Triton repository
-_BACKENDS = {".onnx": OnnxBackend, ".xml": OpenVinoBackend}
+TORCH_FILE = "model.pt2"
+EXECUTORCH_FILE = "model.pte"
+_FILES = (ONNX_FILE, OPENVINO_FILE, TRITON_FILE, TORCH_FILE, EXECUTORCH_FILE)
+_BACKENDS = {
+    ".onnx": OnnxBackend,
+    ".xml": OpenVinoBackend,
+    ".pt2": TorchProgramBackend,
+    ".pte": ExecuTorchBackend,
+}
 
 
 def find_exported(model_name_or_path: str | os.PathLike) -> Path | None:
@@ -27,7 +37,7 @@ def find_exported(model_name_or_path: str | os.PathLike) -> Path | None:
         return path
     if not path.is_dir() or any(path.glob("model*.safetensors")):
         return None
-    return next((path / name for name in (ONNX_FILE, OPENVINO_FILE, TRITON_FILE) if (path / name).is_file()), None)
+    return next((path / name for name in _FILES if (path / name).is_file()), None)
 
 
 def load_exported(
@@ -65,10 +75,6 @@ def load_exported(
             "They come from different models; export again."
         )
     size_hw = image_size_hw or (processor.size["height"], processor.size["width"])
-    if backend.image_size_hw not in (None, size_hw):
-        raise CheckpointError(
-            f"{file} takes pictures of {' x '.join(map(str, backend.image_size_hw))} pixels (height x width) and no "
-            f"others, not {size_hw[0]} x {size_hw[1]}. Export it with --dynamic_size, or with another --image_size."
-        )
+    backend.check_image_size(size_hw)
     processor.size = {"height": size_hw[0], "width": size_hw[1]}
     return backend, processor, config

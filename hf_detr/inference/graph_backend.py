@@ -4,14 +4,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from hf_detr.errors import CheckpointError
 
-_PREDICTIONS = ("logits", "pred_boxes")
-_DETECTIONS = ("scores", "labels", "boxes")
+PREDICTIONS = ("logits", "pred_boxes")
+DETECTIONS = ("scores", "labels", "boxes")
 
 
 class GraphBackend(ABC):
@@ -24,6 +23,7 @@ class GraphBackend(ABC):
         outputs: their names, in order.
         takes_uint8: whether the pictures go in as they are.
         num_classes: of the logits; None where there are none.
+        max_batch: most pictures at once, where their number may vary within limits; larger batches are split.
 
     Raises:
         CheckpointError: the graph is something else than a detector.
@@ -38,31 +38,47 @@ class GraphBackend(ABC):
         outputs: Sequence[str],
         takes_uint8: bool,
         num_classes: int | None,
+        max_batch: int | None = None,
     ):
-        if "pixel_values" not in input_shapes or tuple(outputs) not in (_PREDICTIONS, _DETECTIONS):
+        if "pixel_values" not in input_shapes or tuple(outputs) not in (PREDICTIONS, DETECTIONS):
             raise CheckpointError(
                 f"{path} is not a detector of `hf-detr export`: its inputs are {', '.join(input_shapes)} and its "
-                f"outputs {', '.join(outputs)}; expected pixel_values, and {' and '.join(_PREDICTIONS)}."
+                f"outputs {', '.join(outputs)}; expected pixel_values, and {' and '.join(PREDICTIONS)}."
             )
         self.device = device
         self.takes_uint8 = takes_uint8
-        self.gives_detections = tuple(outputs) == _DETECTIONS
+        self.gives_detections = tuple(outputs) == DETECTIONS
         self.num_classes = num_classes
-        self.batch_size, _, height, width = input_shapes["pixel_values"]
+        batch, _, height, width = input_shapes["pixel_values"]
+        self.max_batch = max_batch if batch is None else batch
         self.image_size_hw = (height, width) if height is not None and width is not None else None
+        self.path = path
+
+    def check_image_size(self, size_hw: tuple[int, int]) -> None:
+        """Refuse a height and width of the input, in pixels, that the graph does not take.
+
+        Raises:
+            CheckpointError: it takes another.
+        """
+        if self.image_size_hw not in (None, size_hw):
+            raise CheckpointError(
+                f"{self.path} takes pictures of {' x '.join(map(str, self.image_size_hw))} pixels (height x width) "
+                f"and no others, not {size_hw[0]} x {size_hw[1]}. Export it with --dynamic_size, or with another "
+                "--image_size."
+            )
 
     def __call__(self, pixel_values: Tensor, target_sizes: Tensor) -> tuple[Tensor, ...]:
-        if self.batch_size not in (None, len(pixel_values)):
-            parts = zip(pixel_values.split(self.batch_size), target_sizes.split(self.batch_size), strict=True)
+        if self.max_batch is not None and len(pixel_values) > self.max_batch:
+            parts = zip(pixel_values.split(self.max_batch), target_sizes.split(self.max_batch), strict=True)
             return tuple(torch.cat(outputs) for outputs in zip(*(self._call(*part) for part in parts), strict=True))
         return self._call(pixel_values, target_sizes)
 
     def _call(self, pixel_values: Tensor, target_sizes: Tensor) -> tuple[Tensor, ...]:
-        feed = {"pixel_values": np.ascontiguousarray(pixel_values.cpu().numpy())}
+        feed = {"pixel_values": pixel_values.to(self.device).contiguous()}
         if self.gives_detections:
-            feed["target_sizes"] = target_sizes.cpu().numpy().astype(np.int64)
-        return tuple(torch.from_numpy(output).to(self.device) for output in self.infer(feed))
+            feed["target_sizes"] = target_sizes.to(self.device, torch.int64)
+        return tuple(self.infer(feed))
 
     @abstractmethod
-    def infer(self, feed: dict[str, np.ndarray]) -> list[np.ndarray]:
-        """Run the graph on inputs by name; outputs in order."""
+    def infer(self, feed: dict[str, Tensor]) -> Sequence[Tensor]:
+        """Run the graph on inputs by name, on the device; outputs there, in order."""

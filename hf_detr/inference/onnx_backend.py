@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-import numpy as np
 import torch
+from torch import Tensor
 
 from hf_detr.errors import CheckpointError, HfDetrError
 from hf_detr.inference.backends import choose_device
@@ -54,8 +54,9 @@ class OnnxBackend(GraphBackend):
             num_classes=outputs["logits"].shape[2] if "logits" in outputs else None,
         )
 
-    def infer(self, feed: dict[str, np.ndarray]) -> list[np.ndarray]:
-        return self.session.run(None, feed)
+    def infer(self, feed: dict[str, Tensor]) -> list[Tensor]:
+        outputs = self.session.run(None, {name: tensor.cpu().numpy() for name, tensor in feed.items()})
+        return [torch.from_numpy(output).to(self.device) for output in outputs]
 
 
 def _choose_provider(

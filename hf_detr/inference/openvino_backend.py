@@ -1,15 +1,20 @@
 """OpenVINO as the runtime of a `Detector`."""
 
+import logging
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from hf_detr.errors import CheckpointError, HfDetrError
 from hf_detr.inference.graph_backend import GraphBackend
 
-# OpenVINO's name of the arithmetic, by ours. On processors that have bfloat16 it would use that for any model.
-_PRECISION_HINTS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
+logger = logging.getLogger(__name__)
+
+# OpenVINO's name of the arithmetic, and of the processor's ability, by our name. On processors that have bfloat16 it
+# would use that for any model, and for float16 where they do not have that.
+_ARITHMETIC = {"bfloat16": ("bf16", "BF16"), "float16": ("f16", "FP16")}
 
 
 class OpenVinoBackend(GraphBackend):
@@ -48,14 +53,26 @@ class OpenVinoBackend(GraphBackend):
             num_classes=_shape(outputs["logits"])[2] if "logits" in outputs else None,
         )
         precision = model.get_rt_info(["hf_detr", "precision"]).value if _is_ours(model) else "float32"
-        options: dict[str, str | int] = {"INFERENCE_PRECISION_HINT": _PRECISION_HINTS[precision]}
+        options: dict[str, str | int] = {"INFERENCE_PRECISION_HINT": _hint(precision)}
         if num_threads is not None:
             options["INFERENCE_NUM_THREADS"] = num_threads
         self.compiled = openvino.compile_model(model, "CPU", options)
 
-    def infer(self, feed: dict[str, np.ndarray]) -> list[np.ndarray]:
+    def infer(self, feed: dict[str, Tensor]) -> list[Tensor]:
+        outputs = self.compiled({name: tensor.numpy() for name, tensor in feed.items()}).values()
         # Its buffers are written over at the next call.
-        return [np.array(output) for output in self.compiled(feed).values()]
+        return [torch.from_numpy(np.array(output)) for output in outputs]
+
+
+def _hint(precision: str) -> str:
+    """What OpenVINO is asked to compute in; float32, and a line in the log, where the processor has nothing less."""
+    import openvino
+
+    hint, ability = _ARITHMETIC.get(precision, ("f32", "FP32"))
+    if ability in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        return hint
+    logger.info("This processor does not compute in %s; OpenVINO uses float32 for this model.", precision)
+    return "f32"
 
 
 def _is_ours(model) -> bool:
