@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hf_detr.data.csv_rows import CsvContent, read_csv
-from hf_detr.data.folders import PICTURE_SUFFIXES, SPLIT_WORDS, find_class_list, folder_with, read_class_list
+from hf_detr.data.folders import PICTURE_SUFFIXES, SPLIT_WORDS, folder_with, listed_classes
 from hf_detr.data.table import Split, splits_by_name
 from hf_detr.errors import DatasetError
 
@@ -36,8 +36,8 @@ def find_csv_splits(data: Path) -> dict[str, Split]:
     for path, error in troubles.items():
         if splits and _named_split(path, data) not in (None, *splits):
             raise error  # the split would be missing without a word
-    listed = find_class_list(dict.fromkeys([data.parent if data.is_file() else data, *(p.parent for p in contents)]))
-    names = read_class_list(listed) if listed else class_names_of(contents.values())
+    folders = dict.fromkeys([data.parent if data.is_file() else data, *(path.parent for path in contents)])
+    names = listed_classes(folders, lambda: class_names_of(contents.values()))
     return {name: replace(split, class_names=names) for name, split in splits.items()}
 
 
@@ -55,8 +55,7 @@ def csv_split(name: str, images_dir: Path, annotations_path: Path) -> Split:
     """
     content = read_csv(annotations_path)
     parts = {part for part in content.parts if SPLIT_WORDS.get(part.lower()) == name}
-    listed = find_class_list([annotations_path.parent])
-    names = read_class_list(listed) if listed else class_names_of([content])
+    names = listed_classes([annotations_path.parent], lambda: class_names_of([content]))
     return Split(name, images_dir, annotations_path, "csv", min(parts, default=None), names)
 
 

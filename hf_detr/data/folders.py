@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from hf_detr.data.findings import shortlist
@@ -95,6 +95,16 @@ def read_class_list(path: Path) -> tuple[str, ...]:
             )
         names[name] = None
     return tuple(names)
+
+
+def listed_classes(folders: Iterable[Path], otherwise: Callable[[], Iterable[str]]) -> tuple[str, ...]:
+    """The classes in a list in one of the folders, see `find_class_list`; where there is none, those of ``otherwise``.
+
+    Raises:
+        DatasetError: as `read_class_list`.
+    """
+    listed = find_class_list(folders)
+    return read_class_list(listed) if listed else tuple(otherwise())
 
 
 def read_text(path: Path) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from hf_detr.data.csv_layouts import find_csv_splits
 from hf_detr.data.splits import Split, load_index
@@ -12,6 +12,15 @@ from hf_detr.errors import DatasetError
 
 if TYPE_CHECKING:
     from hf_detr.data.dataset import DetectionDataset
+
+
+class LoadOptions(TypedDict, total=False):
+    """What there is to choose when a split is loaded, see `load_split`."""
+
+    transform: Callable | None
+    class_names: Sequence[str] | None
+    seed: int
+    on_unreadable: str
 
 
 def load_split(
@@ -42,15 +51,7 @@ def load_split(
     return DetectionDataset(index, transform=transform, seed=seed, on_unreadable=on_unreadable)
 
 
-def load_yolo(
-    data: str | Path,
-    split: str = "train",
-    *,
-    transform: Callable | None = None,
-    class_names: Sequence[str] | None = None,
-    seed: int = 0,
-    on_unreadable: str = "skip",
-) -> "DetectionDataset":
+def load_yolo(data: str | Path, split: str = "train", **options: Unpack[LoadOptions]) -> "DetectionDataset":
     """One split of a YOLO data set.
 
     >>> train = load_yolo("my_data/data.yaml")  # doctest: +SKIP
@@ -58,27 +59,15 @@ def load_yolo(
     Args:
         data: a ``data.yaml``, or a folder with one, or with ``images/train`` and ``labels/train``.
         split: ``"train"``, ``"valid"`` or ``"test"``.
-        transform: see `DetectionDataset`.
-        class_names: see `hf_detr.data.splits.load_index`.
-        seed: of the transform's randomness.
-        on_unreadable: ``"skip"`` or ``"raise"`` on a picture that cannot be read, see `DetectionDataset`.
+        options: those of `load_split`.
 
     Raises:
         DatasetError: no such split, or as `hf_detr.data.splits.load_index`.
     """
-    found = _one_of(find_yolo_splits(_existing(data)), split, data, "YOLO")
-    return load_split(found, transform=transform, class_names=class_names, seed=seed, on_unreadable=on_unreadable)
+    return _load(find_yolo_splits, "YOLO", data, split, options)
 
 
-def load_voc(
-    data: str | Path,
-    split: str = "train",
-    *,
-    transform: Callable | None = None,
-    class_names: Sequence[str] | None = None,
-    seed: int = 0,
-    on_unreadable: str = "skip",
-) -> "DetectionDataset":
+def load_voc(data: str | Path, split: str = "train", **options: Unpack[LoadOptions]) -> "DetectionDataset":
     """One split of a Pascal VOC data set. Objects marked as difficult are left out of training, and not counted in AP.
 
     >>> train = load_voc("VOCdevkit")  # doctest: +SKIP
@@ -86,27 +75,15 @@ def load_voc(
     Args:
         data: a folder with ``ImageSets/Main``, one with several of these, or one with XML files in ``train``.
         split: ``"train"``, ``"valid"`` or ``"test"``.
-        transform: see `DetectionDataset`.
-        class_names: see `hf_detr.data.splits.load_index`.
-        seed: of the transform's randomness.
-        on_unreadable: ``"skip"`` or ``"raise"`` on a picture that cannot be read, see `DetectionDataset`.
+        options: those of `load_split`.
 
     Raises:
         DatasetError: no such split, or as `hf_detr.data.splits.load_index`.
     """
-    found = _one_of(find_voc_splits(_existing(data)), split, data, "Pascal VOC")
-    return load_split(found, transform=transform, class_names=class_names, seed=seed, on_unreadable=on_unreadable)
+    return _load(find_voc_splits, "Pascal VOC", data, split, options)
 
 
-def load_csv(
-    data: str | Path,
-    split: str = "train",
-    *,
-    transform: Callable | None = None,
-    class_names: Sequence[str] | None = None,
-    seed: int = 0,
-    on_unreadable: str = "skip",
-) -> "DetectionDataset":
+def load_csv(data: str | Path, split: str = "train", **options: Unpack[LoadOptions]) -> "DetectionDataset":
     """One split of a data set whose boxes are rows of CSV files.
 
     >>> train = load_csv("my_data/train.csv")  # doctest: +SKIP
@@ -114,26 +91,21 @@ def load_csv(
     Args:
         data: a CSV file, or a folder with one, with one for each split, or with ``train/_annotations.csv``.
         split: ``"train"``, ``"valid"`` or ``"test"``.
-        transform: see `DetectionDataset`.
-        class_names: see `hf_detr.data.splits.load_index`.
-        seed: of the transform's randomness.
-        on_unreadable: ``"skip"`` or ``"raise"`` on a picture that cannot be read, see `DetectionDataset`.
+        options: those of `load_split`.
 
     Raises:
         DatasetError: no such split, or as `hf_detr.data.splits.load_index`.
     """
-    found = _one_of(find_csv_splits(_existing(data)), split, data, "CSV")
-    return load_split(found, transform=transform, class_names=class_names, seed=seed, on_unreadable=on_unreadable)
+    return _load(find_csv_splits, "CSV", data, split, options)
 
 
-def _existing(data: str | Path) -> Path:
+def _load(
+    find: Callable[[Path], Mapping[str, Split]], title: str, data: str | Path, split: str, options: LoadOptions
+) -> "DetectionDataset":
     if not Path(data).exists():
         raise DatasetError(f"{data}: no such file or folder.")
-    return Path(data)
-
-
-def _one_of(splits: Mapping[str, Split], name: str, data: str | Path, format_title: str) -> Split:
-    if name not in splits:
-        there = f"It has: {', '.join(splits)}." if splits else f"No {format_title} data set was found there."
-        raise DatasetError(f"{data}: no split {name!r}. {there}")
-    return splits[name]
+    splits = find(Path(data))
+    if split not in splits:
+        there = f"It has: {', '.join(splits)}." if splits else f"No {title} data set was found there."
+        raise DatasetError(f"{data}: no split {split!r}. {there}")
+    return load_split(splits[split], **options)

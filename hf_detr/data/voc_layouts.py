@@ -2,10 +2,10 @@
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from hf_detr.data.folders import SPLIT_WORDS, find_class_list, read_class_list, read_text, split_named
+from hf_detr.data.folders import SPLIT_WORDS, listed_classes, read_text, split_named
 from hf_detr.data.parallel import for_each_file
 from hf_detr.data.table import Split, splits_by_name
 from hf_detr.data.voc_xml import parse_annotation
@@ -27,8 +27,7 @@ def find_voc_splits(data: Path) -> dict[str, Split]:
     """
     years = _years(data)
     splits = splits_by_name(data, _listed_splits(data, years) if years else _folder_splits(data))
-    listed = find_class_list([data, *years])
-    names = read_class_list(listed) if listed else _names_in(splits.values())
+    names = listed_classes([data, *years], lambda: _names_in(splits.values()))
     return {
         name: Split(split.name, split.images_dir, split.annotations_path, "voc", split.part, names)
         for name, split in splits.items()
@@ -114,7 +113,7 @@ def names_in_files(paths: Sequence[Path]) -> set[str]:
     return set().union(*for_each_file(names, paths, title="looking for classes"))
 
 
-def _names_in(splits: "Iterator[Split]") -> tuple[str, ...]:
+def _names_in(splits: Iterable[Split]) -> tuple[str, ...]:
     """Classes of all splits, sorted: each may lack some, and all have to agree on their numbers."""
     paths = dict.fromkeys(path for split in splits for path, _ in annotation_files(split))
     return tuple(sorted(names_in_files(list(paths))))
@@ -127,6 +126,5 @@ def voc_split(name: str, images_dir: Path, annotations_path: Path) -> Split:
         DatasetError: the list of classes cannot be read.
     """
     split = Split(name, images_dir, annotations_path, "voc")
-    listed = find_class_list([annotations_path, annotations_path.parent])
-    names = read_class_list(listed) if listed else _names_in(iter([split]))
+    names = listed_classes([annotations_path, annotations_path.parent], lambda: _names_in([split]))
     return Split(name, images_dir, annotations_path, "voc", class_names=names)
