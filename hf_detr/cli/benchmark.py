@@ -107,12 +107,10 @@ def _average_precision(detector: "Detector", args: argparse.Namespace) -> float 
     from hf_detr.cli.evaluate import find_split
     from hf_detr.data.dataset import DetectionDataset
     from hf_detr.data.splits import load_index
-    from hf_detr.evaluation.coco import CocoEvaluator
-    from hf_detr.evaluation.loop import evaluate_detector, match_model_classes
+    from hf_detr.evaluation.loop import average_precision
 
-    index = load_index(find_split(args.data, args.split, None, None))
-    class_of = match_model_classes(detector.id2label, index)
-    return evaluate_detector(detector, DetectionDataset(index), CocoEvaluator(index), class_of=class_of)["AP"]
+    dataset = DetectionDataset(load_index(find_split(args.data, args.split, None, None)))
+    return average_precision(detector, dataset)
 
 
 def render(results: dict[str, Any]) -> str:

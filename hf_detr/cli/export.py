@@ -2,19 +2,31 @@
 
 import argparse
 import json
+import logging
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hf_detr.cli.flags import parse_image_size, require_positive
+from hf_detr.errors import HfDetrError
 from hf_detr.export.targets import TARGETS
 
-_DESCRIPTION = """\
-Export a detector to ONNX or OpenVINO. The file is run on pictures before it is called done, and has to find
-what the model finds in PyTorch; if it does not, that is an error and nothing is written.
+if TYPE_CHECKING:
+    import numpy as np
+    from hf_detr.data.dataset import DetectionDataset
 
-  hf-detr export runs/first --images my_data/valid
+logger = logging.getLogger(__name__)
+
+_DESCRIPTION = """\
+Export a detector to another format. The file is run on pictures before it is called done, and has to find
+what the model finds in PyTorch; with --data COCO AP is measured before and after, too. If it finds something
+else or loses too much AP, that is an error and nothing is written.
+
+  hf-detr export runs/first --data my_data
+  hf-detr export runs/first --data my_data --precision float16 --output_dir exported/half
+  hf-detr export runs/first --data my_data --precision int8 --to openvino
   hf-detr export runs/first --images my_data/valid --with-postprocess --uint8-input
-  hf-detr export runs/first --to openvino --images my_data/valid
   hf-detr export ustc-community/dfine-small-coco --output_dir exported/dfine-s
 
 The folder has model.onnx or openvino_model.xml, with class names and preprocessing as metadata,
@@ -79,12 +91,40 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     graph.add_argument("--opset", type=int, metavar="N", help="ONNX operator set; default: the exporter's choice")
     graph.add_argument("--external_data", action="store_true", help="weights in model.onnx.data beside the graph")
-    proof = parser.add_argument_group("comparison with PyTorch")
+    proof = parser.add_argument_group("precision, and comparison with PyTorch")
+    proof.add_argument(
+        "--precision",
+        default="float32",
+        metavar="NAME",
+        help="float32, float16, bfloat16 or int8 (fp32, fp16, bf16), where the format has it. What needs more digits "
+        "stays in float32. Default: float32",
+    )
+    proof.add_argument(
+        "--data",
+        metavar="DIR",
+        help="data set in one of the usual layouts, or USER/NAME on the Hub: measure COCO AP before and after. int8 "
+        "is calibrated on its training pictures",
+    )
+    proof.add_argument("--split", choices=["valid", "test", "train"], default="valid", help="for AP; default: valid")
+    proof.add_argument(
+        "--max_ap_drop",
+        type=float,
+        metavar="AP",
+        help="AP, 0 to 1, that may be lost; default: 0.001 for float32, 0.005 for 16 bits, 0.01 for int8",
+    )
+    proof.add_argument(
+        "--num_calibration",
+        type=int,
+        default=300,
+        metavar="N",
+        help="pictures that int8 is calibrated on; default: 300",
+    )
     proof.add_argument(
         "--images",
         nargs="+",
         metavar="PATH",
-        help="pictures, folders or patterns to compare on; default: made-up pictures, which tell less",
+        help="pictures, folders or patterns to compare on; default: pictures of --data, or of the data the model was "
+        "trained on where that is there, else made-up ones, which tell less",
     )
     proof.add_argument("--num_pictures", type=int, default=16, metavar="N", help="compare on so many; default: 16")
 
@@ -95,27 +135,24 @@ def run(parser: argparse.ArgumentParser, args: argparse.Namespace, folder: Path)
     Raises:
         HfDetrError: as `main`.
     """
-    require_positive(parser, num_pictures=args.num_pictures)
+    require_positive(parser, num_pictures=args.num_pictures, num_calibration=args.num_calibration)
     image_size_hw = parse_image_size(parser, args.image_size)
+    precision = TARGETS[args.to].precision(args.precision)
 
-    from hf_detr.cli.predict import find_pictures
-    from hf_detr.data.images import read_image
     from hf_detr.export.folder import export_detector, require_free
     from hf_detr.export.graph import GraphOptions
-    from hf_detr.export.verify import made_up_pictures
 
     require_free(folder, args.overwrite)
-    if args.images:
-        paths = find_pictures(args.images, leave_out=folder)
-        chosen = paths[:: max(1, len(paths) // args.num_pictures)][: args.num_pictures]
-        pictures = [read_image(path) for path in chosen]
-    else:
-        pictures = made_up_pictures(args.num_pictures, (480, 640))
+    data, calibration = _data(args, calibrated=precision == "int8")
     done = export_detector(
         args.model,
         folder,
-        pictures=pictures,
         to=args.to,
+        precision=precision,
+        data=data,
+        max_ap_drop=args.max_ap_drop,
+        pictures=_pictures(args, data, folder),
+        calibration=calibration,
         options=GraphOptions(
             with_postprocess=args.with_postprocess,
             uint8_input=args.uint8_input,
@@ -129,15 +166,79 @@ def run(parser: argparse.ArgumentParser, args: argparse.Namespace, folder: Path)
         revision=args.revision,
     )
     if args.json:
-        print(json.dumps({"file": str(done.file), "agreement_with_pytorch": asdict(done.agreement)}, indent=2))
-    else:
-        print(f"{done.file}  {done.file.stat().st_size / 1e6:.1f} MB")
-        print(f"Compared with PyTorch: {done.agreement.describe()}.")
-        if done.agreement.undecided:
-            print(
-                f"{done.agreement.undecided} more detections depend on the last bit of the pixels, as in an untrained "
-                "model, and were left out of the comparison."
-            )
+        report = {
+            "file": str(done.file),
+            "precision": done.precision,
+            "agreement_with_pytorch": asdict(done.agreement),
+            "average_precision": None if done.accuracy is None else asdict(done.accuracy),
+        }
+        print(json.dumps(report, indent=2))
+        return
+    print(f"{done.file}  {done.precision}, {done.file.stat().st_size / 1e6:.1f} MB")
+    print(f"Compared with PyTorch: {done.agreement.describe()}.")
+    if done.agreement.undecided:
+        print(
+            f"{done.agreement.undecided} more detections depend on how the pixels are rounded, as in an untrained "
+            "model, and were left out of the comparison."
+        )
+    if done.accuracy is not None:
+        print(f"{done.accuracy.describe()}.")
+
+
+def _data(
+    args: argparse.Namespace, *, calibrated: bool
+) -> "tuple[DetectionDataset | None, Sequence[np.ndarray] | None]":
+    """The split to measure AP on, and the pictures to calibrate on: those of the training split where there is one."""
+    if args.data is None:
+        return None, None
+    from hf_detr.cli.evaluate import find_split
+    from hf_detr.data.dataset import DetectionDataset
+    from hf_detr.data.splits import find_splits, load_index
+    from hf_detr.export.pictures import PicturesOf
+
+    measured = DetectionDataset(load_index(find_split(args.data, args.split, None, None)))
+    if not calibrated:
+        return measured, None
+    splits = find_splits(args.data)
+    seen = DetectionDataset(load_index(splits["train"])) if "train" in splits else measured
+    return measured, PicturesOf(seen, args.num_calibration)
+
+
+def _pictures(
+    args: argparse.Namespace, data: "DetectionDataset | None", leave_out: Path
+) -> "Sequence[np.ndarray] | None":
+    """The pictures to compare on; None where there are none but made-up ones."""
+    from hf_detr.cli.predict import find_pictures
+    from hf_detr.data.images import read_image
+    from hf_detr.export.pictures import PicturesOf
+
+    if args.images:
+        paths = find_pictures(args.images, leave_out=leave_out)
+        chosen = paths[:: max(1, len(paths) // args.num_pictures)][: args.num_pictures]
+        return [read_image(path) for path in chosen]
+    data = data or _trained_on(args.model)
+    return None if data is None else PicturesOf(data, args.num_pictures)
+
+
+def _trained_on(model: str) -> "DetectionDataset | None":
+    """What the model was evaluated on in training, where its folder says so and the data is still there."""
+    recipe_file = Path(model) / "recipe.yaml"
+    if not recipe_file.is_file():
+        return None
+    from hf_detr.cli.train_setup import find_splits
+    from hf_detr.data.dataset import DetectionDataset
+    from hf_detr.data.splits import load_index
+    from hf_detr.recipes import load_recipe
+
+    try:
+        recipe = load_recipe(recipe_file)
+        if recipe.data.data is not None and not Path(recipe.data.data).is_dir():
+            return None  # moved away, or on the Hub
+        splits = find_splits(recipe)
+        return DetectionDataset(load_index(splits.get("valid", splits["train"])))
+    except HfDetrError as error:
+        logger.info("Compared on made-up pictures: %s cannot be used any more. %s", recipe_file, error)
+        return None
 
 
 def default_output_dir(model: str, to: str) -> Path:

@@ -62,6 +62,17 @@ def evaluate_detector(
     return evaluator.compute()
 
 
+def average_precision(detector: "Detector", dataset: "DetectionDataset", *, progress: bool = True) -> float | None:
+    """COCO AP, 0 to 1, of a detector on a split; classes are matched by name. None where the split has no objects.
+
+    Raises:
+        CheckpointError: model and data do not have the same classes.
+    """
+    class_of = match_model_classes(detector.id2label, dataset.index)
+    evaluator = CocoEvaluator(dataset.index)
+    return evaluate_detector(detector, dataset, evaluator, class_of=class_of, progress=progress)["AP"]
+
+
 def _of_pictures(
     detector: "Detector", dataset: "DetectionDataset", at_least: int, batch_size: int, num_workers: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:

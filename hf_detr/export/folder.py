@@ -9,20 +9,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 from hf_detr import __version__
 from hf_detr.data.aside import written_aside
+from hf_detr.data.dataset import DetectionDataset
 from hf_detr.errors import ExportError
+from hf_detr.export.accuracy import MAX_AP_DROP, Accuracy, require_accuracy, require_average_precision
 from hf_detr.export.graph import DetectorGraph, GraphOptions
-from hf_detr.export.targets import TARGETS, Target, WriteOptions
-from hf_detr.export.verify import Agreement, Tolerance, compare, require_agreement
+from hf_detr.export.pictures import PicturesOf
+from hf_detr.export.precision.int8 import require_calibration
+from hf_detr.export.targets import Target, WriteOptions, find_target
+from hf_detr.export.verify import TOLERANCES, Agreement, compare, made_up_pictures, require_agreement
 from hf_detr.inference.detector import Detector
 from hf_detr.models.loading import load_detector, no_progress_bars
 
 REPORT_FILE = "export.json"
 
-# In float32 runtimes differ by the order in which they add; 1e-3 is far below what a picture shows.
-FLOAT32_TOLERANCE = Tolerance(score=1e-3, box=1e-3)
+# Pictures of a data set that an export is compared on, and that int8 is calibrated on, where the caller names none.
+NUM_PICTURES, NUM_CALIBRATION = 16, 300
 
 
 @dataclass(frozen=True)
@@ -32,20 +35,28 @@ class Export:
     Attributes:
         folder: the folder with the exported model.
         file: the graph in it.
+        precision: what it computes in.
         agreement: of the exported model with the one in PyTorch.
+        accuracy: of both on the data; None where there is none.
     """
 
     folder: Path
     file: Path
+    precision: str
     agreement: Agreement
+    accuracy: Accuracy | None
 
 
 def export_detector(
     model_name_or_path: str | os.PathLike,
     folder: Path,
     *,
-    pictures: Sequence[np.ndarray],
     to: str = "onnx",
+    precision: str = "float32",
+    data: DetectionDataset | None = None,
+    max_ap_drop: float | None = None,
+    pictures: Sequence[np.ndarray] | None = None,
+    calibration: Sequence[np.ndarray] | None = None,
     options: GraphOptions | None = None,
     image_size_hw: tuple[int, int] | None = None,
     opset: int | None = None,
@@ -61,8 +72,13 @@ def export_detector(
     Args:
         model_name_or_path: a folder that `hf-detr train` wrote, or a Hub id.
         folder: where to write; must be empty or not there yet.
-        pictures: ``uint8 (H, W, 3)`` RGB to compare on, best those the model is made for.
         to: the name of a format, see `hf_detr.export.targets.TARGETS`.
+        precision: ``"float32"``, ``"float16"``, ``"bfloat16"`` or ``"int8"``, where the format has it.
+        data: measure COCO AP on it before and after, and refuse an export that loses too much.
+        max_ap_drop: AP, 0 to 1, that may be lost; by default by precision, `MAX_AP_DROP`.
+        pictures: ``uint8 (H, W, 3)`` RGB to compare on, best those the model is made for; by default some of the data,
+            or made-up ones, which tell less.
+        calibration: pictures that int8 takes the ranges of values of; by default some of the data.
         options: what goes into the graph.
         image_size_hw: height and width of the input in pixels; the model's own by default.
         opset: ONNX operator set, by default the exporter's choice.
@@ -71,29 +87,53 @@ def export_detector(
         revision: branch, tag or commit on the Hub.
 
     Raises:
-        CheckpointError: the model cannot be read, or does not take this size.
-        ExportError: the folder is not free, packages are missing, or the exported model computes something else.
+        CheckpointError: the model cannot be read, does not take this size, or has other classes than the data.
+        ExportError: the format does not have this precision, the folder is not free, packages or pictures are missing,
+            or the exported model computes something else.
+        UnreadableImageError: a picture of the data is damaged.
     """
-    target, options = TARGETS[to], options or GraphOptions()
+    target, options = find_target(to), options or GraphOptions()
+    precision = target.precision(precision)
     require_free(folder, overwrite)
+    if calibration is None and data is not None:
+        calibration = PicturesOf(data, NUM_CALIBRATION)
+    if precision == "int8":
+        require_calibration(calibration)
+    if pictures is None:
+        pictures = PicturesOf(data, NUM_PICTURES) if data is not None else made_up_pictures(NUM_PICTURES, (480, 640))
     model, processor = load_detector(model_name_or_path, revision)
     reference = Detector.from_model(model, processor, device="cpu", image_size_hw=image_size_hw)
-    properties = _properties(reference, model.config)
+    before = None if data is None else require_average_precision(reference, data)
     with written_aside(folder) as aside:
         target.write(
             DetectorGraph(model, processor, options),
             aside,
-            WriteOptions(reference.image_size_hw, properties, opset, external_data),
+            WriteOptions(
+                image_size_hw=reference.image_size_hw,
+                properties=_properties(reference, model.config, precision),
+                opset=opset,
+                external_data=external_data,
+                precision=precision,
+                calibration=calibration,
+            ),
         )
         with no_progress_bars():
             model.config.save_pretrained(aside)
             processor.save_pretrained(aside)
         exported = Detector.from_pretrained(aside, device="cpu")
-        agreement = compare(reference, exported, pictures, FLOAT32_TOLERANCE)
-        require_agreement(agreement, FLOAT32_TOLERANCE)
-        report = _report(model_name_or_path, target, options, reference.image_size_hw, agreement)
+        tolerance, accuracy = TOLERANCES[precision], None
+        agreement = compare(reference, exported, pictures, tolerance)
+        if data is not None:
+            max_ap_drop = MAX_AP_DROP[precision] if max_ap_drop is None else max_ap_drop
+            after = require_average_precision(exported, data)
+            accuracy = Accuracy(data.index.name, len(data), before, after, max_ap_drop)
+            require_accuracy(accuracy, precision)
+        if accuracy is None or precision in ("float32", "float16"):
+            require_agreement(agreement, tolerance)
+        done = Export(folder, folder / target.file, precision, agreement, accuracy)
+        report = _report(model_name_or_path, target, options, reference.image_size_hw, done)
         (aside / REPORT_FILE).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    return Export(folder, folder / target.file, agreement)
+    return done
 
 
 def require_free(folder: Path, overwrite: bool) -> None:
@@ -112,7 +152,7 @@ def require_free(folder: Path, overwrite: bool) -> None:
         raise ExportError(f"{folder} holds an export already. Replace it with --overwrite, or name a new folder.")
 
 
-def _properties(detector: Detector, config: Any) -> dict[str, str]:
+def _properties(detector: Detector, config: Any, precision: str) -> dict[str, str]:
     """Metadata within the graph: enough to run it without any other file."""
     processor = detector.processor
     preprocessing = {
@@ -126,25 +166,23 @@ def _properties(detector: Detector, config: Any) -> dict[str, str]:
     return {
         "hf_detr_version": __version__,
         "model_type": config.model_type,
+        "precision": precision,
         "class_names": json.dumps([detector.id2label[i] for i in range(len(detector.id2label))], ensure_ascii=False),
         "preprocessing": json.dumps(preprocessing),
     }
 
 
 def _report(
-    source: str | os.PathLike,
-    target: Target,
-    options: GraphOptions,
-    image_size_hw: tuple[int, int],
-    agreement: Agreement,
+    source: str | os.PathLike, target: Target, options: GraphOptions, image_size_hw: tuple[int, int], done: Export
 ) -> dict[str, Any]:
     packages = ("torch", "transformers", *target.packages)
     return {
         "model": os.fspath(source),
         "format": target.name,
-        "precision": "float32",
+        "precision": done.precision,
         "image_size_hw": list(image_size_hw),
         "graph": asdict(options),
-        "agreement_with_pytorch": asdict(agreement),
+        "agreement_with_pytorch": asdict(done.agreement),
+        "average_precision": None if done.accuracy is None else asdict(done.accuracy),
         "versions": {"hf_detr": __version__, **{name: version(name) for name in packages}},
     }

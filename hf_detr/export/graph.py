@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.export import Dim
 from transformers import pytorch_utils
 
-from hf_detr.models.decoding import EVALUATED_DETECTIONS, decode_detections
+from hf_detr.data.images import resize_image
+from hf_detr.models.decoding import EVALUATED_DETECTIONS, decode_detections, prepare_pixels
 from hf_detr.models.families import SIZE_MULTIPLE
 
 PIXELS, SIZES = "pixel_values", "target_sizes"
@@ -65,6 +67,7 @@ class DetectorGraph(nn.Module):
         self.model = model.eval()
         self.config = model.config  # the exporters of Transformers write it down
         self.options = options
+        self.processor = processor
         # The image processor's own method keeps tensors in a cache, which tracing would fill with its stand-ins.
         mean, std = (processor.image_mean, processor.image_std) if processor.do_normalize else ([0.0] * 3, [1.0] * 3)
         unit = 1 / processor.rescale_factor if processor.do_rescale else 1.0
@@ -93,6 +96,15 @@ class DetectorGraph(nn.Module):
         inputs = {PIXELS: pixels}
         if self.options.with_postprocess:
             inputs[SIZES] = torch.tensor([[480, 640]] * batch)
+        return inputs
+
+    def inputs_of(self, picture: np.ndarray, image_size_hw: tuple[int, int]) -> dict[str, Tensor]:
+        """What goes in for one picture, ``uint8 (H, W, 3)`` RGB, at an input of this height and width in pixels."""
+        prepared = torch.from_numpy(resize_image(picture, image_size_hw)).permute(2, 0, 1)[None]
+        pixels = prepared if self.options.uint8_input else prepare_pixels(prepared, self.processor)
+        inputs = {PIXELS: pixels}
+        if self.options.with_postprocess:
+            inputs[SIZES] = torch.tensor([picture.shape[:2]])
         return inputs
 
     def dynamic_shapes(self) -> dict[str, dict[int, Any]]:

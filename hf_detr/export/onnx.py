@@ -1,22 +1,22 @@
 """A detector as an ONNX file, written by Transformers' own exporter and cleaned of what a runtime has no use for."""
 
-import io
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+import ast
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hf_detr.errors import ExportError
 from hf_detr.export.graph import PIXELS, DetectorGraph, symbolic_shapes
+from hf_detr.export.precision.half import convert_to_half
+from hf_detr.export.precision.int8 import quantize_onnx
 from hf_detr.export.targets import WriteOptions
 from hf_detr.inference.exported import ONNX_FILE
+from hf_detr.noise import quiet
 
 if TYPE_CHECKING:
     import onnx_ir
 
-logger = logging.getLogger(__name__)
+# Where torch's exporter notes the modules a node is within, the outermost first; the last entry is the node itself.
+_MODULE_SCOPES = "pkg.torch.onnx.name_scopes"
 
 
 def write_onnx(graph: DetectorGraph, folder: Path, options: WriteOptions) -> None:
@@ -28,22 +28,68 @@ def write_onnx(graph: DetectorGraph, folder: Path, options: WriteOptions) -> Non
     Raises:
         ExportError: the packages for ONNX are missing, or the graph cannot be expressed.
     """
-    try:
-        import onnx_ir
-        from transformers.exporters.exporter_onnx import OnnxConfig, OnnxExporter
+    program = _trace(graph, options)
+    path = folder / ONNX_FILE
+    if options.precision == "float16":
+        convert_to_half(program)
+    elif options.precision == "int8":
+        program = _quantized(program, path, graph, options)
+    _save(program, path, options)
 
+
+def _trace(graph: DetectorGraph, options: WriteOptions) -> "onnx_ir.Model":
+    """The graph as an ONNX model in memory, each node named by the module it comes from."""
+    try:
         with quiet():
+            from transformers.exporters.exporter_onnx import OnnxConfig, OnnxExporter
+
             exporter = OnnxExporter()
     except ImportError as error:
         raise ExportError(f"Export to ONNX needs more packages: pip install 'hf_detr[onnx]'\n{error}") from error
     config = OnnxConfig(opset_version=options.opset, dynamic_shapes=graph.dynamic_shapes())
     with quiet(), symbolic_shapes(graph):
         program, _ = exporter.export_program(graph, graph.sample_inputs(options.image_size_hw), config)
+    _name_nodes(program)
     _name_dynamic_axes(program, graph)
     _clean(program)
+    return program
+
+
+def _quantized(program: "onnx_ir.Model", path: Path, graph: DetectorGraph, options: WriteOptions) -> "onnx_ir.Model":
+    """The graph in int8; `path` is where it may keep files meanwhile."""
+    import onnx_ir
+
+    source, quantized = path.with_name("float32.onnx"), path.with_name("int8.onnx")
+    onnx_ir.save(program, source)
+    with quiet():
+        quantize_onnx(source, quantized, graph, options)
+    source.unlink()
+    result = onnx_ir.load(quantized)
+    onnx_ir.external_data.load_to_model(result)
+    quantized.unlink()
+    return result
+
+
+def _save(program: "onnx_ir.Model", path: Path, options: WriteOptions) -> None:
+    import onnx_ir
+
+    _clean(program)
     program.metadata_props.update(options.properties)
-    path = folder / ONNX_FILE
     onnx_ir.save(program, path, external_data=f"{path.name}.data" if options.external_data else None)
+
+
+def _name_nodes(program: "onnx_ir.Model") -> None:
+    """Call each node by the module it comes from, its operator and its number.
+
+    What the exporter's optimiser has put between others belongs to the module of what it takes.
+    """
+    modules: dict[onnx_ir.Node, str] = {}
+    for number, node in enumerate(program.graph):
+        scopes = node.metadata_props.get(_MODULE_SCOPES)
+        makers = [value.producer() for value in node.inputs if value is not None and value.producer() is not None]
+        module = ast.literal_eval(scopes)[-2] if scopes else next((modules[maker] for maker in makers), "")
+        modules[node] = module
+        node.name = f"{module or 'graph'}/{node.op_type}_{number}"
 
 
 def _name_dynamic_axes(program: "onnx_ir.Model", graph: DetectorGraph) -> None:
@@ -76,18 +122,3 @@ def _clean(program: "onnx_ir.Model") -> None:
         passes.RemoveUnusedNodesPass(),
         passes.RemoveUnusedOpsetsPass(),
     )(program)
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep what exporters print for the log: they report each stage, and warn of what does not concern a user."""
-    printed = io.StringIO()
-    disabled_below = logging.root.manager.disable
-    with redirect_stdout(printed), warnings.catch_warnings(record=True) as warned:
-        logging.disable(logging.WARNING)
-        try:
-            yield
-        finally:
-            logging.disable(disabled_below)
-    for line in [*printed.getvalue().splitlines(), *(str(warning.message) for warning in warned)]:
-        logger.debug("%s", line)

@@ -5,10 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hf_detr.errors import ExportError, did_you_mean
+
 if TYPE_CHECKING:
     import numpy as np
-
     from hf_detr.export.graph import DetectorGraph
+
+# What a model can compute in, with the short name that is understood too.
+PRECISIONS = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "int8": "int8"}
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,27 @@ class Target:
     packages: tuple[str, ...]
     write: "Callable[[DetectorGraph, Path, WriteOptions], None]"
 
+    def precision(self, name: str) -> str:
+        """The precision called ``name``, or by its short name.
+
+        Raises:
+            ExportError: there is no such precision, or this format does not have it.
+        """
+        full_names = dict(zip(PRECISIONS.values(), PRECISIONS, strict=True))
+        precision = full_names.get(name, name)
+        if precision not in PRECISIONS:
+            raise ExportError(
+                f"There is no precision {name!r}.{did_you_mean(name, [*PRECISIONS, *full_names])} "
+                f"{self.name} has: {', '.join(self.precisions)}."
+            )
+        if precision not in self.precisions:
+            others = [target.name for target in TARGETS.values() if precision in target.precisions]
+            raise ExportError(
+                f"There is no {precision} with --to {self.name}, which has {', '.join(self.precisions)}. "
+                f"{precision} goes with --to {' or '.join(others)}."
+            )
+        return precision
+
 
 def _write_onnx(graph: "DetectorGraph", folder: Path, options: WriteOptions) -> None:
     from hf_detr.export.onnx import write_onnx
@@ -73,8 +98,21 @@ def _write_triton(graph: "DetectorGraph", folder: Path, options: WriteOptions) -
 TARGETS = {
     target.name: target
     for target in (
-        Target("onnx", "model.onnx", ("float32",), ("onnx", "onnxruntime"), _write_onnx),
-        Target("openvino", "openvino_model.xml", ("float32",), ("onnx", "openvino"), _write_openvino),
-        Target("triton", "1/model.onnx", ("float32",), ("onnx", "onnxruntime"), _write_triton),
+        Target("onnx", "model.onnx", ("float32", "float16", "int8"), ("onnx", "onnxruntime"), _write_onnx),
+        Target("openvino", "openvino_model.xml", tuple(PRECISIONS), ("onnx", "openvino"), _write_openvino),
+        Target("triton", "1/model.onnx", ("float32", "float16", "int8"), ("onnx", "onnxruntime"), _write_triton),
     )
 }
+
+
+def find_target(name: str) -> Target:
+    """The format of this name.
+
+    Raises:
+        ExportError: there is none.
+    """
+    if name not in TARGETS:
+        raise ExportError(
+            f"There is no format {name!r} to export to.{did_you_mean(name, TARGETS)} There are: {', '.join(TARGETS)}."
+        )
+    return TARGETS[name]
