@@ -94,7 +94,7 @@ def _build_parser() -> argparse.ArgumentParser:
 
 
 def _pictures(sources: list[str] | None) -> list[Any]:
-    from hf_detr.cli.predict import find_pictures
+    from hf_detr.cli.sources import find_pictures
     from hf_detr.data.images import read_image
     from hf_detr.export.verify import made_up_pictures
 

@@ -208,7 +208,7 @@ def _pictures(
     args: argparse.Namespace, data: "DetectionDataset | None", leave_out: Path
 ) -> "Sequence[np.ndarray] | None":
     """The pictures to compare on; None where there are none but made-up ones."""
-    from hf_detr.cli.predict import find_pictures
+    from hf_detr.cli.sources import find_pictures
     from hf_detr.data.images import read_image
     from hf_detr.export.pictures import PicturesOf
 

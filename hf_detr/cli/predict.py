@@ -1,37 +1,48 @@
-"""`hf-detr predict`: pictures in, pictures with boxes and COCO results out."""
+"""`hf-detr predict`: pictures and videos in, drawn pictures and videos and detections in several formats out."""
 
 import argparse
-import glob
 import logging
+import signal
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from itertools import chain, count
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from hf_detr import __version__
 from hf_detr.cli.flags import add_dense_options, add_model_options, parse_image_size, require_positive
+from hf_detr.cli.sources import Sources, find_sources, output_names
 from hf_detr.errors import DatasetError, HfDetrError
 
 if TYPE_CHECKING:
-    from hf_detr.data.images import UnreadableImageError
     from hf_detr.inference.detector import Detector
+    from hf_detr.inference.outputs.seen import Seen
+    from hf_detr.inference.thresholds import Threshold
 
 logger = logging.getLogger(__name__)
 
-RESULTS_FILE = "detections.json"
-PICTURES_FOLDER = "pictures"
+# `hf_detr.inference.outputs.folder.OUTPUTS` and `hf_detr.inference.tracking.TRACKERS`, which take long to load.
+SAVED = ("pictures", "video", "frames", "coco", "csv", "yolo", "fiftyone")
+TRACKED = ("bytetrack", "sort", "ocsort", "botsort")
+DEFAULT_SAVED = ("pictures", "video", "coco")
 
 _DESCRIPTION = """\
-Find objects in pictures.
+Find objects in pictures and videos.
 
   hf-detr predict runs/first photo.jpg --output_dir found
-  hf-detr predict runs/first photos more_photos/*.png --output_dir found --threshold 0.3
-  hf-detr predict ustc-community/dfine-small-coco photos --output_dir found --no_pictures
+  hf-detr predict runs/first photos more_photos/*.png clip.mp4 --output_dir found --threshold 0.3
+  hf-detr predict runs/first street.mp4 --output_dir found --every 5 --track --save video csv
+  hf-detr predict runs/first webcam --output_dir found        # until Ctrl-C, which keeps what is done
+  hf-detr predict runs/first https://example.org/a.jpg rtsp://camera/stream --output_dir found
+  hf-detr predict runs/first photos --output_dir found --classes person car --threshold person=0.4
   hf-detr predict runs/aerial field.tif --output_dir found --tile 640 --tile_overlap 0.2
 
-Folders are searched with all folders below them. Written are the pictures with boxes drawn in,
-and detections.json: a list in the COCO results format, one entry per object, with file and class
-name added. Image ids count the pictures from 1; category ids are the model's class ids.
+Folders are searched with all folders below them. By default the pictures and videos are written
+with boxes drawn in, and detections.json: a list in the COCO results format, one entry per object,
+with file and class name added, and for videos frame and time. Image ids count the pictures from 1,
+and after them the frames; category ids are the model's class ids.
 """
 
 
@@ -39,42 +50,108 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="hf-detr predict", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("model", help="folder that `hf-detr train` wrote, or a Hub id")
-    parser.add_argument("images", nargs="+", help="pictures, folders of pictures, or patterns such as 'photos/*.jpg'")
-    parser.add_argument("--output_dir", type=Path, required=True, metavar="DIR", help="where the results go")
-    parser.add_argument("--threshold", type=float, default=0.5, help="least confidence of a detection; default: 0.5")
+    parser.add_argument("model", help="folder that `hf-detr train` or `hf-detr export` wrote, or a Hub id")
     parser.add_argument(
+        "sources",
+        nargs="+",
+        help="pictures, videos, folders of them, patterns such as 'photos/*.jpg', URLs, streams, webcam or webcam:1",
+    )
+    results = parser.add_argument_group("results")
+    results.add_argument("--output_dir", type=Path, required=True, metavar="DIR", help="where the results go")
+    results.add_argument(
+        "--save",
+        nargs="+",
+        choices=SAVED,
+        default=DEFAULT_SAVED,
+        metavar="KIND",
+        help=f"any of {', '.join(SAVED)}; default: {' '.join(DEFAULT_SAVED)}",
+    )
+    results.add_argument("--overwrite", action="store_true", help="replace earlier results in --output_dir")
+    chosen = parser.add_argument_group("which detections")
+    chosen.add_argument(
+        "--threshold",
+        nargs="+",
+        metavar="T",
+        help="least confidence of a detection: a number, CLASS=NUMBER for some classes, or both; default: those "
+        "stored with the model, see `hf-detr evaluate --save_thresholds`, else 0.5",
+    )
+    chosen.add_argument("--classes", nargs="+", metavar="CLASS", help="look for these only; default: all")
+    chosen.add_argument(
         "--max_detections",
         type=int,
         metavar="N",
         help="keep the best N of each picture; default: all above the threshold",
     )
-    parser.add_argument("--no_pictures", action="store_true", help="write detections.json only")
-    parser.add_argument("--overwrite", action="store_true", help="replace earlier results in --output_dir")
+    videos = parser.add_argument_group("videos")
+    videos.add_argument("--every", type=int, default=1, metavar="N", help="look at one frame of N; default: at all")
+    videos.add_argument(
+        "--track",
+        nargs="?",
+        choices=TRACKED,
+        const=TRACKED[0],
+        help="follow objects from frame to frame and number them; without a name: bytetrack",
+    )
     add_dense_options(add_model_options(parser))
     return parser
 
 
+@dataclass
+class Tally:
+    """What was looked at and found."""
+
+    pictures: int = 0
+    frames: int = 0
+    videos: set[Path] = field(default_factory=set)
+    objects: Counter[str] = field(default_factory=Counter)
+    tracks: set[tuple[Path, int]] = field(default_factory=set)
+    unreadable: list[HfDetrError] = field(default_factory=list)
+
+    def add(self, seen: "Seen") -> None:
+        self.objects.update(seen.found.labels)
+        if seen.video is None:
+            self.pictures += 1
+        else:
+            self.frames += 1
+            self.videos.add(seen.name)
+            self.tracks.update((seen.name, track) for track in seen.found.tracks() if track is not None)
+
+    def __str__(self) -> str:
+        parts = []
+        if self.pictures or not self.frames:
+            parts.append(f"{self.pictures:,} pictures")
+        if self.frames:
+            parts.append(f"{len(self.videos):,} videos with {self.frames:,} frames")
+        if self.tracks:
+            parts.append(f"{len(self.tracks):,} tracks")
+        classes = ", ".join(f"{name} {number:,}" for name, number in self.objects.most_common())
+        return f"{', '.join(parts)}, {self.objects.total():,} objects{f': {classes}' if classes else ''}"
+
+
 def main(argv: list[str] | None = None) -> int:
-    """Predict as the command line says. Returns 0, also where some of the pictures cannot be read: they are named.
+    """Predict as the command line says. Returns 0, also where some of the sources cannot be read: they are named.
 
     Raises:
-        HfDetrError: no pictures, none that can be read, no such model, or results already there.
+        HfDetrError: nothing to look at, nothing that can be read, no such model, or results already there.
+        KeyboardInterrupt: after Ctrl-C, when what was done until then is written.
     """
     parser = build_parser()
     args = parser.parse_args(argv)
     require_positive(
-        parser, batch_size=args.batch_size, max_detections=args.max_detections, num_queries=args.num_queries
+        parser,
+        batch_size=args.batch_size,
+        max_detections=args.max_detections,
+        num_queries=args.num_queries,
+        every=args.every,
     )
     image_size_hw = parse_image_size(parser, args.image_size)
-    paths = find_pictures(args.images, leave_out=args.output_dir)
-    if (args.output_dir / RESULTS_FILE).exists() and not args.overwrite:
-        raise HfDetrError(
-            f"{args.output_dir} already holds results. Choose another --output_dir, or --overwrite to replace them."
-        )
+    thresholds = parse_thresholds(parser, args.threshold)
+    sources = find_sources(args.sources, leave_out=args.output_dir)
 
     from hf_detr.inference.detector import Detector
+    from hf_detr.inference.outputs.folder import OUTPUTS, REPORT_FILE, require_free
 
+    kinds = list(dict.fromkeys(args.save))
+    require_free(args.output_dir, kinds, overwrite=args.overwrite)
     detector = Detector.from_pretrained(
         args.model,
         device=args.device,
@@ -84,136 +161,205 @@ def main(argv: list[str] | None = None) -> int:
         tile_overlap=args.tile_overlap,
         num_queries=args.num_queries,
     )
-    unreadable: list[UnreadableImageError] = []
-    counts = predict_to_folder(
-        detector,
-        paths,
-        args.output_dir,
-        threshold=args.threshold,
-        max_detections=args.max_detections,
-        batch_size=args.batch_size,
-        draw=not args.no_pictures,
-        unreadable=unreadable,
-    )
-    if unreadable:
-        listed = "\n".join(f"  {error}" for error in unreadable)
-        logger.warning("%d of %d pictures cannot be read and are left out:\n%s", len(unreadable), len(paths), listed)
-    classes = ", ".join(f"{name} {count:,}" for name, count in counts.most_common())
-    print(f"{len(paths) - len(unreadable):,} pictures, {counts.total():,} objects{f': {classes}' if classes else ''}")
-    print(f"{args.output_dir / RESULTS_FILE}  all detections")
-    if not args.no_pictures:
-        print(f"{args.output_dir / PICTURES_FOLDER}/  the pictures with boxes")
+    with _stopped_by_ctrl_c() as is_stopped:
+        tally = predict_to_folder(
+            detector,
+            sources,
+            args.output_dir,
+            model_name=args.model,
+            kinds=kinds,
+            threshold=combine_thresholds(*thresholds, detector.id2label),
+            classes=args.classes,
+            max_detections=args.max_detections,
+            batch_size=args.batch_size,
+            every=args.every,
+            track=args.track,
+            is_stopped=is_stopped,
+        )
+        stopped = is_stopped()
+    if tally.unreadable:
+        total, listed = len(sources.pictures) + len(sources.videos), _listed(tally.unreadable)
+        logger.warning("%d of %d cannot be read and are left out:\n%s", len(tally.unreadable), total, listed)
+    print(tally)
+    for name, meaning in [*(OUTPUTS[kind][1:] for kind in kinds), (REPORT_FILE, "how this was made")]:
+        path = args.output_dir / name
+        if path.exists():
+            print(f"{path}{'/' if path.is_dir() else ''}  {meaning}")
+    if stopped:
+        raise KeyboardInterrupt
     return 0
 
 
 def predict_to_folder(
     detector: "Detector",
-    paths: list[Path],
+    sources: Sources,
     output_dir: Path,
     *,
-    threshold: float,
+    model_name: str,
+    kinds: list[str],
+    threshold: "Threshold" = None,
+    classes: list[str] | None = None,
     max_detections: int | None = None,
-    batch_size: int,
-    draw: bool,
-    unreadable: "list[UnreadableImageError]",
-) -> Counter[str]:
-    """Write detections, and pictures if asked; returns how many objects of each class were found.
+    batch_size: int = 8,
+    every: int = 1,
+    track: str | None = None,
+    is_stopped: Callable[[], bool] = lambda: False,
+) -> Tally:
+    """Write what is found in pictures and videos; returns how much that is.
 
-    Pictures that cannot be read are left out and their errors put into ``unreadable``.
+    What cannot be read is left out, with its error in the tally; a video that breaks off keeps what came before.
 
     Raises:
-        DatasetError: none can be read.
+        HfDetrError: nothing can be read, or a class or threshold that cannot be.
     """
-    from PIL import Image
+    from hf_detr.inference.outputs.folder import open_outputs
+
+    options = {
+        "threshold": threshold,
+        "classes": classes,
+        "max_detections": max_detections,
+        "batch_size": batch_size,
+    }
+    tally = Tally()
+    report = {
+        "model": model_name,
+        "thresholds": {detector.id2label[k]: round(float(t), 4) for k, t in enumerate(detector.thresholds(threshold))},
+        "classes": classes,
+        "max_detections": max_detections,
+        "every": every,
+        "track": track,
+    }
+    with open_outputs(output_dir, kinds, detector.id2label, report) as outputs:
+        for seen in _look(detector, sources, options, every, track, tally.unreadable):
+            for output in outputs:
+                output.write(seen)
+            tally.add(seen)
+            if is_stopped():
+                break
+        if tally.unreadable and not tally.pictures + tally.frames:
+            if len(tally.unreadable) == 1:
+                raise tally.unreadable[0]
+            listed = _listed(tally.unreadable[:10])
+            raise DatasetError(f"None of the {len(tally.unreadable)} pictures and videos can be read:\n{listed}")
+        report |= {
+            "pictures": tally.pictures,
+            "videos": len(tally.videos),
+            "frames": tally.frames,
+            "objects": dict(tally.objects.most_common()),
+            "unreadable": [str(error) for error in tally.unreadable],
+            "complete": not is_stopped(),
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "hf_detr_version": __version__,
+        }
+    return tally
+
+
+def _look(
+    detector: "Detector",
+    sources: Sources,
+    options: Mapping[str, Any],
+    every: int,
+    track: str | None,
+    unreadable: list[HfDetrError],
+) -> Iterator["Seen"]:
+    """Pictures, then one video after the other."""
+    from hf_detr.inference.video import UnreadableVideoError
+
+    yield from _look_at_pictures(detector, sources.pictures, options, unreadable)
+    next_id = len(sources.pictures) + 1
+    for video, name in output_names(sources.videos).items():
+        try:
+            for seen in _look_at_video(detector, video, name, options, every, track, next_id):
+                next_id = seen.image_id + 1
+                yield seen
+        except UnreadableVideoError as error:
+            unreadable.append(error)
+
+
+def _look_at_pictures(
+    detector: "Detector", pictures: list[Path | str], options: Mapping[str, Any], unreadable: list[HfDetrError]
+) -> Iterator["Seen"]:
     from tqdm import tqdm
 
-    from hf_detr.draw import draw_boxes
-    from hf_detr.evaluation.report import make_folder
-    from hf_detr.evaluation.results import CocoResultsWriter
+    from hf_detr.inference.outputs.seen import Seen
 
-    make_folder(output_dir)
-    targets = picture_targets(paths)
-    image_ids = {path: number for number, path in enumerate(paths, start=1)}
-    counts: Counter[str] = Counter()
-    with (
-        CocoResultsWriter(output_dir / RESULTS_FILE) as writer,
-        tqdm(total=len(paths), desc="predicting", unit=" images", disable=None) as bar,
-    ):
-        stream = detector.stream(
-            paths,
-            threshold=threshold,
-            max_detections=max_detections,
-            batch_size=batch_size,
-            on_unreadable=unreadable.append,
-        )
-        for image, found in stream:
-            results = found.to_coco(image_ids[found.path])
-            named = {"file_name": str(found.path)}
-            writer.write(
-                result | named | {"category_name": label} for result, label in zip(results, found.labels, strict=True)
-            )
-            counts.update(found.labels)
-            if draw:
-                labels = [f"{label} {score:.2f}" for label, score in zip(found.labels, found.scores, strict=True)]
-                target = output_dir / PICTURES_FOLDER / targets[found.path]
-                make_folder(target.parent)
-                Image.fromarray(draw_boxes(image, found.boxes_xyxy, labels, found.class_ids)).save(target, quality=92)
+    names = output_names(pictures)
+    image_ids = {picture: number for number, picture in enumerate(pictures, start=1)}
+    if not pictures:
+        return
+    with tqdm(total=len(pictures), desc="predicting", unit=" images", disable=None) as bar:
+        for image, found in detector.stream(pictures, on_unreadable=unreadable.append, **options):
+            yield Seen(image, found, image_ids[found.path], names[found.path])
             bar.update()
         bar.update(len(unreadable))
-        if len(unreadable) == len(paths):
-            listed = "\n".join(f"  {error}" for error in unreadable[:10])
-            raise DatasetError(f"None of the {len(paths)} pictures can be read:\n{listed}")
-    return counts
 
 
-def find_pictures(sources: Iterable[str], leave_out: Path | None = None) -> list[Path]:
-    """Picture files named directly, below folders, or by patterns; each once, folders and patterns in order of names.
+def _look_at_video(
+    detector: "Detector",
+    video: Path | str | int,
+    name: Path,
+    options: Mapping[str, Any],
+    every: int,
+    track: str | None,
+    first_id: int,
+) -> Iterator["Seen"]:
+    from tqdm import tqdm
 
-    Args:
-        sources: files, folders and patterns.
-        leave_out: a folder whose content is not looked at, such as that of the results.
+    from hf_detr.inference.outputs.seen import Seen
+    from hf_detr.inference.video import VideoReader, detect_video
 
-    Raises:
-        DatasetError: a source does not exist or holds no pictures.
-    """
-    found: dict[Path, None] = {}
-    results = leave_out.absolute() if leave_out is not None else None
-    for source in sources:
-        pictures = [path for path in _pictures_of(source) if results not in path.absolute().parents]
-        if not pictures:
-            raise DatasetError(f"{source}: no pictures there.")
-        found.update(dict.fromkeys(pictures))
-    return list(found)
-
-
-def _pictures_of(source: str) -> Iterator[Path]:
-    from hf_detr.data.folders import PICTURE_SUFFIXES
-
-    path = Path(source)
-    if path.is_dir():
-        yield from sorted(p for p in path.rglob("*") if p.suffix.lower() in PICTURE_SUFFIXES and p.is_file())
-    elif path.exists():
-        yield path
-    elif glob.has_magic(source):
-        for match in sorted(glob.glob(source, recursive=True)):
-            yield from _pictures_of(match)
-    else:
-        raise DatasetError(f"{source}: no such file or folder.")
+    with VideoReader(video, every) as reader:
+        total = None if reader.num_frames is None else -(-reader.num_frames // every)
+        with tqdm(total=total, desc=name.name, unit=" frames", disable=None) as bar:
+            frames = detect_video(detector, reader, track=track, **options)
+            for frame_id, (_, image, found) in enumerate(frames, start=first_id):
+                yield Seen(image, found, frame_id, name, reader)
+                bar.update()
 
 
-def picture_targets(paths: list[Path]) -> dict[Path, Path]:
-    """Where each picture goes below the folder of pictures: as ``.jpg`` under its own name, no two at one place.
+def parse_thresholds(
+    parser: argparse.ArgumentParser, values: list[str] | None
+) -> tuple[float | None, dict[str, float]]:
+    """The number for all classes, None where there is none, and those of some classes."""
+    of_all: float | None = None
+    of_some: dict[str, float] = {}
+    for value in values or []:
+        name, is_named, number = value.rpartition("=")
+        try:
+            if is_named:
+                of_some[name] = float(number)
+            else:
+                of_all = float(number)
+        except ValueError:
+            parser.error(f"--threshold takes a number, or CLASS=NUMBER; got {value!r}")
+    return of_all, of_some
 
-    Pictures of equal name keep as many of their folders as tell them apart.
-    """
-    targets: dict[Path, Path] = {}
-    taken: set[str] = set()
-    for path in paths:
-        parts = [part for part in path.with_suffix("").parts if part not in ("..", path.anchor)]
-        with_folders = (Path(*parts[-depth:]) for depth in range(1, len(parts) + 1))
-        with_number = (Path(f"{parts[-1]}-{number}") for number in count(2))
-        # compared in lower case: some file systems do
-        name = next(name for name in chain(with_folders, with_number) if str(name).lower() not in taken)
-        taken.add(str(name).lower())
-        targets[path] = name.with_name(f"{name.name}.jpg")
-    return targets
+
+def combine_thresholds(of_all: float | None, of_some: dict[str, float], id2label: Mapping[int, str]) -> "Threshold":
+    """What a `Detector` takes, from what `parse_thresholds` gives."""
+    if not of_some:
+        return of_all
+    return of_some if of_all is None else {**dict.fromkeys(id2label.values(), of_all), **of_some}
+
+
+@contextmanager
+def _stopped_by_ctrl_c() -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C was pressed. Pressed once it asks to stop after the picture or frame, twice it stops at once."""
+    pressed = False
+
+    def press(*_: Any) -> None:
+        nonlocal pressed
+        if pressed:
+            raise KeyboardInterrupt
+        pressed = True
+        logger.warning("stopping and writing what is done; once more Ctrl-C throws it away")
+
+    before = signal.signal(signal.SIGINT, press)
+    try:
+        yield lambda: pressed
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _listed(errors: list[HfDetrError]) -> str:
+    return "\n".join(f"  {error}" for error in errors)

@@ -69,8 +69,10 @@ class Tracker:
             image: the frame, ``uint8 (H, W, 3)`` RGB; BoT-SORT sees by it how the camera moves.
 
         Returns:
-            Those above the threshold, and those below it that belong to a track.
+            Those above the threshold, and those below it that belong to a track; of several classes with the same
+            box, which one query of a DETR can give, the best.
         """
+        found = found.take(_best_of_each_box(found))
         if not self._kind.uses_weak:
             found = found.above(self.threshold)
         given = found.to_supervision()
@@ -90,6 +92,11 @@ class Tracker:
         limit = np.clip(_of_each(self.threshold, found), 1e-6, 1 - 1e-6)
         strong = 0.5 + 0.5 * (found.scores - limit) / (1 - limit)
         return np.where(found.scores > limit, strong, 0.5 * found.scores / limit - 1e-6).astype(np.float32)
+
+
+def _best_of_each_box(found: Detections) -> np.ndarray:
+    _, first = np.unique(found.boxes_xyxy, axis=0, return_index=True)
+    return np.sort(first)
 
 
 def _of_each(threshold: float | np.ndarray, found: Detections) -> np.ndarray:

@@ -36,7 +36,9 @@ def open_video(source: str | os.PathLike | int) -> tuple[Path | str, Any]:
     if isinstance(source, int):
         return f"webcam:{source}", _open_webcam(source)
     if isinstance(source, str) and is_stream(source):
-        return source, _open(source, source)
+        # Without user and password: the name goes into messages and results.
+        name = re.sub("//[^/@]*@", "//", source)
+        return name, _open(name, source)
     return Path(source), _open_file(Path(source))
 
 

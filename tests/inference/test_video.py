@@ -79,6 +79,11 @@ def test_frames_of_another_size_are_refused(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_passwords_do_not_get_into_messages():
+    with pytest.raises(UnreadableVideoError, match=r"^http://127\.0\.0\.1:9/a\.mp4: cannot be opened"):
+        VideoReader("http://me:secret@127.0.0.1:9/a.mp4")
+
+
 def test_a_video_appears_when_it_is_complete(tmp_path):
     path = tmp_path / "a.mp4"
     with pytest.raises(KeyboardInterrupt), VideoWriter(path, 5, (48, 64)) as writer:
