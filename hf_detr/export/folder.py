@@ -3,12 +3,13 @@
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from hf_detr import __version__
 from hf_detr.data.aside import written_aside
 from hf_detr.data.dataset import DetectionDataset
@@ -94,6 +95,8 @@ def export_detector(
     """
     target, options = find_target(to), options or GraphOptions()
     precision = target.precision(precision)
+    if target.one_picture:
+        options = replace(options, dynamic_batch=False)
     require_free(folder, overwrite)
     if calibration is None and data is not None:
         calibration = PicturesOf(data, NUM_CALIBRATION)

@@ -9,6 +9,7 @@ from hf_detr.errors import ExportError, did_you_mean
 
 if TYPE_CHECKING:
     import numpy as np
+
     from hf_detr.export.graph import DetectorGraph
 
 # What a model can compute in, with the short name that is understood too.
@@ -47,6 +48,7 @@ class Target:
         packages: those whose versions tell how the file was made.
         write: puts everything of the format into a folder that is there and empty. Raises ExportError where packages
             are missing or this machine cannot do it, before anything that takes long.
+        one_picture: a graph of this format takes one picture at a time, whatever is asked for.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Target:
     precisions: tuple[str, ...]
     packages: tuple[str, ...]
     write: "Callable[[DetectorGraph, Path, WriteOptions], None]"
+    one_picture: bool = False
 
     def precision(self, name: str) -> str:
         """The precision called ``name``, or by its short name.
@@ -95,12 +98,26 @@ def _write_triton(graph: "DetectorGraph", folder: Path, options: WriteOptions) -
     write_triton(graph, folder, options)
 
 
+def _write_torch(graph: "DetectorGraph", folder: Path, options: WriteOptions) -> None:
+    from hf_detr.export.torch_program import write_torch
+
+    write_torch(graph, folder, options)
+
+
+def _write_executorch(graph: "DetectorGraph", folder: Path, options: WriteOptions) -> None:
+    from hf_detr.export.executorch import write_executorch
+
+    write_executorch(graph, folder, options)
+
+
 TARGETS = {
     target.name: target
     for target in (
         Target("onnx", "model.onnx", ("float32", "float16", "int8"), ("onnx", "onnxruntime"), _write_onnx),
         Target("openvino", "openvino_model.xml", tuple(PRECISIONS), ("onnx", "openvino"), _write_openvino),
         Target("triton", "1/model.onnx", ("float32", "float16", "int8"), ("onnx", "onnxruntime"), _write_triton),
+        Target("torch", "model.pt2", ("float32",), (), _write_torch),
+        Target("executorch", "model.pte", ("float32",), ("executorch",), _write_executorch, one_picture=True),
     )
 }
 

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
+
 from hf_detr.errors import CheckpointError, HfDetrError
 from hf_detr.inference.graph_backend import GraphBackend
 
@@ -56,9 +58,10 @@ class OpenVinoBackend(GraphBackend):
             options["INFERENCE_NUM_THREADS"] = num_threads
         self.compiled = openvino.compile_model(model, "CPU", options)
 
-    def infer(self, feed: dict[str, np.ndarray]) -> list[np.ndarray]:
+    def infer(self, feed: dict[str, Tensor]) -> list[Tensor]:
+        outputs = self.compiled({name: tensor.numpy() for name, tensor in feed.items()}).values()
         # Its buffers are written over at the next call.
-        return [np.array(output) for output in self.compiled(feed).values()]
+        return [torch.from_numpy(np.array(output)) for output in outputs]
 
 
 def _hint(precision: str) -> str:
