@@ -101,7 +101,9 @@ def main(argv: list[str] | None = None) -> int:
     splits = _splits(args.data, args.images, args.annotations, hub_options(args))
 
     from hf_detr.data.checks import check_dataset
+    from hf_detr.data.splits import read_splits
 
+    splits = read_splits(splits)  # once, for the report and for the sample
     report = check_dataset(
         splits,
         source=str(args.data or args.annotations),

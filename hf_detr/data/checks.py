@@ -10,9 +10,8 @@ from hf_detr.data.file_checks import file_findings, file_sizes, unmentioned_find
 from hf_detr.data.findings import Finding
 from hf_detr.data.record_checks import structural_findings
 from hf_detr.data.report import DatasetReport, make_report
-from hf_detr.data.splits import find_splits, read_table
+from hf_detr.data.splits import find_splits, read_splits, read_table
 from hf_detr.data.table import AnnotationTable, Split
-from hf_detr.errors import DatasetError
 
 
 def check_dataset(
@@ -40,7 +39,7 @@ def check_dataset(
     splits = data if isinstance(data, Mapping) else find_splits(data)
     if source is None:
         source = ", ".join(str(split.annotations_path) for split in splits.values()) if splits is data else str(data)
-    tables = _read_tables(splits)
+    tables = [read_table(split) for split in read_splits(splits).values()]
     sizes = [file_sizes(table) for table in tables]
     findings = _fast_findings(tables, sizes, num_queries, image_size_hw)
     findings += unmentioned_findings(tables)
@@ -64,21 +63,8 @@ def check_fast(
     Raises:
         DatasetError: annotations that are missing or cannot be read at all.
     """
-    tables = _read_tables(splits)
+    tables = [read_table(split) for split in read_splits(splits).values()]
     return _fast_findings(tables, [file_sizes(table) for table in tables], num_queries, image_size_hw)
-
-
-def _read_tables(splits: Mapping[str, Split]) -> list[AnnotationTable]:
-    """The annotations of all splits; what cannot be read is reported together."""
-    tables, troubles = [], []
-    for split in splits.values():
-        try:
-            tables.append(read_table(split))
-        except DatasetError as error:
-            troubles.append(str(error))
-    if troubles:
-        raise DatasetError("\n".join(troubles))
-    return tables
 
 
 def _fast_findings(

@@ -1,6 +1,7 @@
 """The splits of a data set in any format: found in a folder, read as a table for checks or as an index to train on."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from hf_detr.data.table import AnnotationTable, Split
 from hf_detr.data.table_index import index_of_table
 from hf_detr.errors import DatasetError
 
-__all__ = ["Split", "explicit_split", "find_splits", "load_index", "read_table"]
+__all__ = ["ReadSplit", "Split", "explicit_split", "find_splits", "load_index", "read_splits", "read_table"]
 
 
 def find_splits(data: str | Path, hub: HubOptions | None = None) -> dict[str, Split]:
@@ -37,12 +38,47 @@ def find_splits(data: str | Path, hub: HubOptions | None = None) -> dict[str, Sp
     return find_file_splits(Path(data))
 
 
+@dataclass(frozen=True, eq=False)
+class ReadSplit(Split):
+    """A split whose annotations have been read: to be checked, and then made an index without reading them again.
+
+    Attributes:
+        kept: the table; empty once it has been made an index, and afterwards the split is like any other.
+    """
+
+    kept: list[AnnotationTable] = field(default_factory=list)
+
+
+def read_splits(splits: Mapping[str, Split]) -> dict[str, Split]:
+    """The splits with their annotations read.
+
+    Raises:
+        DatasetError: as `read_table`, about all splits together.
+    """
+    found: dict[str, Split] = {}
+    troubles = []
+    for name, split in splits.items():
+        try:
+            table = read_table(split)
+        except DatasetError as error:
+            troubles.append(str(error))
+            continue
+        known = {one.name: getattr(split, one.name) for one in fields(Split)}
+        # Rows keep their tables themselves.
+        found[name] = split if split.format == ROWS else ReadSplit(**known, kept=[table])
+    if troubles:
+        raise DatasetError("\n".join(troubles))
+    return found
+
+
 def read_table(split: Split) -> AnnotationTable:
     """The annotations of a split as columns, whatever is wrong with them.
 
     Raises:
         DatasetError: no such folder of pictures, or annotations that cannot be read at all.
     """
+    if isinstance(split, ReadSplit) and split.kept:
+        return split.kept[0]
     if split.format == ROWS:
         return split.tables.table(split)
     return read_file_table(split)
@@ -71,4 +107,6 @@ def _read_index(split: Split, class_names: Sequence[str] | None) -> DetectionInd
     findings = structural_findings(table)
     if findings:
         raise DatasetError(f"{split.annotations_path} cannot be used:\n\n{render_findings(findings)}")
+    if isinstance(split, ReadSplit):
+        split.kept.clear()
     return index_of_table(table, class_names, use_up=split.format != ROWS)  # tables of rows are kept
