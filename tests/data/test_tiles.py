@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hf_detr.data import dataset as dataset_module
+from hf_detr.data.memory import cache_pictures
 from hf_detr.data.sampling import plan_repeats
 from hf_detr.data.splits import Split, load_index
 from hf_detr.data.tiles import TiledDataset, tile_index
@@ -105,3 +107,31 @@ def test_a_loader_may_take_it_to_another_process(index):
     dataset = TiledDataset(tile_index(index, TILING))
     dataset[3]
     assert (pickle.loads(pickle.dumps(dataset))[5]["image"] == dataset[5]["image"]).all()
+
+
+def test_with_the_pictures_in_memory_none_is_decoded_again(tmp_path, monkeypatch):
+    """Tiles asked for out of order, as in training: without the cache each would decode its picture."""
+    folder = make_coco(tmp_path, images=3, splits=("train",), size_hw=(150, 220))
+    index = load_index(Split("train", images_folder(folder), annotation_file(folder)))
+    tiles = tile_index(index, TILING)
+    decoded, decode_stored = [], dataset_module.decode_stored
+
+    def spy(picture, least_side):
+        decoded.append(picture)
+        return decode_stored(picture, least_side)
+
+    monkeypatch.setattr(dataset_module, "decode_stored", spy)
+    order = np.random.default_rng(0).permutation(len(tiles.picture_of)).tolist()
+    plain = TiledDataset(tiles)
+    expected = [plain[tile] for tile in order]
+    changes = int((np.diff(tiles.picture_of[order]) != 0).sum())
+    assert len(decoded) == changes + 1 > 3
+    cached = TiledDataset(tiles)
+    cached.pictures.cache = cache_pictures(index)
+    for image in range(3):
+        index.image_path(image).unlink()
+    decoded.clear()
+    for tile, sample in zip(order, expected, strict=True):
+        found = cached[tile]
+        assert (found["image"] == sample["image"]).all() and (found["boxes_xyxy"] == sample["boxes_xyxy"]).all()
+    assert decoded == []

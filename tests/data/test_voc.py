@@ -14,6 +14,7 @@ from hf_detr.data.splits import explicit_split, find_splits, load_index
 from hf_detr.data.voc_xml import parse_annotation
 from hf_detr.errors import DatasetError
 from tests.formats import make_voc, voc_xml
+from tests.data.checks.reading import found
 from tests.synthetic import make_coco
 
 
@@ -25,12 +26,6 @@ def voc(tmp_path: Path) -> Path:
 
 def xml(voc: Path, number: int = 0) -> Path:
     return voc / "Annotations" / f"train_{number:04d}.xml"
-
-
-def found(report: DatasetReport, check: str):
-    report.render().encode()
-    (finding,) = [finding for finding in report.findings if finding.check == check]
-    return finding
 
 
 # --- one file --------------------------------------------------------------------------------------------------------
