@@ -5,6 +5,7 @@ from pathlib import Path
 
 from hf_detr.app.limits import AppLimits
 from hf_detr.cli.flags import add_dense_options, add_model_options, parse_image_size, require_positive
+from hf_detr.errors import AppError
 
 MAX_EXAMPLES = 24
 
@@ -94,15 +95,14 @@ def main(argv: list[str] | None = None) -> int:
         parser.error("--host, --port and --share are for a page that is served; a Space has its own address")
 
     from hf_detr.app.serve import require_gradio, serve
-    from hf_detr.cli.predict import find_pictures
     from hf_detr.inference.detector import Detector
 
     require_gradio()
-    found = find_pictures(args.examples)
+    examples = find_examples(args.examples)
     page = {
         "name": args.title or Path(args.model).resolve().name,
         "threshold": args.threshold,
-        "examples": found[:: max(1, len(found) // MAX_EXAMPLES)][:MAX_EXAMPLES],
+        "examples": examples[:: max(1, len(examples) // MAX_EXAMPLES)][:MAX_EXAMPLES],
     }
     loading = {
         "image_size_hw": image_size_hw,
@@ -131,3 +131,18 @@ def main(argv: list[str] | None = None) -> int:
     for file in write_space(args.model, args.space, limits=limits, loading=chosen, **page):
         print(file)
     return 0
+
+
+def find_examples(sources: list[str]) -> list[Path]:
+    """Files for visitors to click on.
+
+    Raises:
+        HfDetrError: a source does not exist, holds no pictures and videos, or is no file.
+    """
+    from hf_detr.cli.sources import find_sources
+
+    found = find_sources(sources)
+    for example in [*found.pictures, *found.videos]:
+        if not isinstance(example, Path):
+            raise AppError(f"--examples takes files and folders, not {example}.")
+    return [*found.pictures, *found.videos]
