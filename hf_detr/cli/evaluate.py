@@ -26,6 +26,7 @@ Evaluate a detector as COCO does: average precision and recall, overall and for 
   hf-detr evaluate runs/first --data my_data                   # the validation split
   hf-detr evaluate runs/first --data my_data --split test --output_dir results/first
   hf-detr evaluate runs/aerial --data my_aerial --tile 640      # large pictures, tile by tile
+  hf-detr evaluate runs/first --data my_data --save_thresholds  # the best one of each class, for predict
   hf-detr evaluate ustc-community/dfine-small-coco --images val2017 --annotations val.json
 
 Three files are written: metrics.json with all numbers, predictions.json with all detections as
@@ -56,6 +57,11 @@ def build_parser() -> argparse.ArgumentParser:
     results.add_argument("--json", action="store_true", help="print metrics.json instead of tables")
     results.add_argument(
         "--threshold", type=float, help="confidence of the predictions drawn; default: the one with the highest F1"
+    )
+    results.add_argument(
+        "--save_thresholds",
+        action="store_true",
+        help="store the threshold with the highest F1 of each class in the model's config.json, for `hf-detr predict`",
     )
     scoring = parser.add_argument_group("scoring")
     scoring.add_argument(
@@ -111,8 +117,10 @@ def main(argv: list[str] | None = None) -> int:
         render_metrics,
         require_free_folder,
     )
+    from hf_detr.evaluation.thresholds import best_thresholds, config_to_store_in, render_thresholds, store_thresholds
     from hf_detr.inference.detector import Detector
 
+    config = config_to_store_in(args.model) if args.save_thresholds else None
     dataset = DetectionDataset(load_index(split))
     output_dir = args.output_dir or default_output_dir(args.model, split)
     if not args.overwrite:
@@ -144,6 +152,9 @@ def main(argv: list[str] | None = None) -> int:
         class_of=class_of,
         threshold=args.threshold,
     )
+    thresholds = best_thresholds(metrics, detector.id2label, class_of)
+    if config is not None:
+        store_thresholds(config, thresholds)
     if args.json:
         print(json.dumps(metrics, indent=2, ensure_ascii=False))
     else:
@@ -156,6 +167,10 @@ def main(argv: list[str] | None = None) -> int:
             (PICTURES_FILE, "predictions beside ground truth"),
         ):
             print(f"{output_dir / name}  {what}")
+        if config is not None:
+            print(
+                f"{config}  now with the threshold of each class:\n{render_thresholds(thresholds, detector.id2label)}"
+            )
     return 0
 
 

@@ -48,18 +48,20 @@ def _merge(seen: Any, heard: Any, output: Any) -> None:
     of_source = heard.streams.video[0]
     start = float((of_source.start_time or 0) * of_source.time_base)
     targets = {stream.type: output.add_stream_from_template(stream) for stream in (pictures, sound)}
-    both = (_packets(seen, pictures, 0.0, end), _packets(heard, sound, start, end))
+    both = (_packets(seen, pictures), _between(_packets(heard, sound), start, end))
     for packet in heapq.merge(*both, key=lambda packet: packet.dts * packet.time_base):
         packet.stream = targets[packet.stream.type]
         output.mux(packet)
 
 
-def _packets(container: Any, stream: Any, start: float, end: float) -> Iterator[Any]:
-    """Packets of a stream, their times counted from ``start`` seconds and none after ``end``."""
-    shift = round(start / stream.time_base)
-    for packet in container.demux(stream):
-        if packet.dts is None:  # the last one is empty
-            continue
+def _packets(container: Any, stream: Any) -> Iterator[Any]:
+    return (packet for packet in container.demux(stream) if packet.dts is not None)  # the last one is empty
+
+
+def _between(packets: Iterator[Any], start: float, end: float) -> Iterator[Any]:
+    """Packets with their times counted from ``start`` seconds, none after ``end``."""
+    for packet in packets:
+        shift = round(start / packet.time_base)
         packet.dts -= shift
         packet.pts -= shift
         if -_RUN_UP <= packet.dts * packet.time_base <= end:

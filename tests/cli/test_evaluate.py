@@ -1,4 +1,6 @@
 import json
+import re
+import shutil
 
 import numpy as np
 import pytest
@@ -116,6 +118,32 @@ def test_json_is_printed_and_equals_the_file(capsys, model, data, tmp_path):
     assert {"AR1", "AR5"} < set(metrics) and "AR100" not in metrics
     assert metrics["image_size_hw"] == [64, 96]
     assert "pycocotools" in metrics["versions"]
+
+
+def test_the_best_threshold_of_each_class_is_stored_with_the_model(capsys, data, model, tmp_path):
+    folder = shutil.copytree(model, tmp_path / "model")
+    flags = (folder, "--data", data, "--output_dir", tmp_path / "results")
+    code, out, _ = evaluate(capsys, *flags, "--save_thresholds")
+    assert code == 0
+    of_class = {
+        row["class"]: row for row in json.loads((tmp_path / "results" / "metrics.json").read_text())["per_class"]
+    }
+    best = {name: row["threshold"] for name, row in of_class.items() if row["threshold"] is not None}
+    stored = json.loads((folder / "config.json").read_text())["detection_thresholds"]
+    assert stored == best and 0 < len(best) < 3
+    detector = Detector.from_pretrained(folder, device="cpu")
+    for class_id, name in detector.id2label.items():
+        np.testing.assert_allclose(detector.thresholds()[class_id], best.get(name, 0.5), atol=1e-6)
+        assert re.search(rf"  {name} +{best[name]:.2f}" if name in best else rf"  {name} +0\.50, not found", out)
+    # they are no part of an evaluation: it counts detections of any confidence
+    before = (tmp_path / "results" / "predictions.json").read_bytes()
+    assert evaluate(capsys, *flags)[0] == 0
+    assert (tmp_path / "results" / "predictions.json").read_bytes() == before
+
+
+def test_thresholds_are_stored_in_folders_only(capsys, data):
+    code, _, err = evaluate(capsys, "someone/model", "--data", data, "--save_thresholds")
+    assert code == 2 and "there is no someone/model/config.json" in err and "download it to a folder first" in err
 
 
 def test_results_go_beside_the_model_by_default(capsys, data, tmp_path):
