@@ -1,14 +1,15 @@
 """How long annotation files take to open, and what they cost in memory with data loader workers.
 
     python benchmarks/annotation_index.py --workers 8
+    python benchmarks/annotation_index.py --workers 8 --images 1700000 --boxes 25000000 --outline_points 0
     python benchmarks/annotation_index.py --workers 8 --images 1700000 --boxes 25000000 --cached_only
 
 Writes a file like instances_train2017.json (118,287 images, 860,001 boxes, 80 classes, outlines of about 20 points),
 or with other numbers, opens it for the first time, in a process of its own, and then from the cache, forks workers
 that read every annotation once, and prints seconds and megabytes.
 
-The second line has the numbers of Objects365. To read a file of them for the first time takes more memory than many
-machines have; `--cached_only` puts arrays in the cache that no file was read for, and measures what comes after.
+The second line has the numbers of Objects365, in a file of 4 GB. `--cached_only` puts arrays in the cache that no file
+was read for, and measures what comes after.
 """
 
 import argparse
@@ -29,34 +30,41 @@ from hf_detr.data.index import DetectionIndex, PackedStrings
 from hf_detr.data.index_cache import LARGE_FILE_BYTES, cached_index
 from hf_detr.data.splits import Split, load_index
 
-CLASSES, OUTLINE_POINTS = 80, 20
+CLASSES = 80
+AT_ONCE = 100_000  # records
 
 Result = TypeVar("Result")
 
 
-def write_coco(path: Path, images: int, boxes: int, seed: int = 0) -> None:
-    """A COCO file with these counts and random boxes."""
+def write_coco(path: Path, images: int, boxes: int, outline_points: int, seed: int = 0) -> None:
+    """A COCO file with these counts and random boxes; without outlines its records are like those of Objects365."""
     rng = np.random.default_rng(seed)
-    records = [{"id": 5 * i + 9, "file_name": _file_name(i), "height": 480, "width": 640} for i in range(images)]
-    owner, category = rng.integers(0, images, boxes), rng.integers(0, CLASSES, boxes)
-    corners = np.round(rng.uniform(0, 300, (boxes, 4)), 2)
     with path.open("w") as file:
-        file.write('{"images": ' + json.dumps(records) + ', "annotations": [')
-        for i in range(boxes):
-            box = corners[i].tolist()
-            outline = np.round(rng.uniform(0, 300, 2 * OUTLINE_POINTS), 2).tolist()
-            row = {
-                "segmentation": [outline],
-                "area": box[2] * box[3],
-                "iscrowd": 0,
-                "image_id": 5 * int(owner[i]) + 9,
-                "bbox": box,
-                "category_id": int(category[i]) + 1,
-                "id": i + 1,
-            }
-            file.write(("," if i else "") + json.dumps(row))
+        file.write('{"images": [')
+        for begin in range(0, images, AT_ONCE):
+            rows = [
+                {"id": 5 * i + 9, "file_name": _file_name(i), "height": 480, "width": 640, "license": 5}
+                for i in range(begin, min(begin + AT_ONCE, images))
+            ]
+            file.write(("," if begin else "") + json.dumps(rows)[1:-1])
+        file.write('], "annotations": [')
+        for begin in range(0, boxes, AT_ONCE):
+            rows = _annotations(rng, begin, min(AT_ONCE, boxes - begin), images, outline_points)
+            file.write(("," if begin else "") + json.dumps(rows)[1:-1])
         categories = [{"id": i + 1, "name": f"class {i + 1}"} for i in range(CLASSES)]
         file.write('], "categories": ' + json.dumps(categories) + "}")
+
+
+def _annotations(rng: np.random.Generator, begin: int, count: int, images: int, outline_points: int) -> list[dict]:
+    owners, classes = rng.integers(0, images, count).tolist(), rng.integers(0, CLASSES, count).tolist()
+    corners = np.round(rng.uniform(0, 300, (count, 4)), 2)
+    outlines = np.round(rng.uniform(0, 300, (count, 2 * outline_points)), 2).tolist()
+    rows = []
+    for i, (box, area) in enumerate(zip(corners.tolist(), (corners[:, 2] * corners[:, 3]).tolist(), strict=True)):
+        more = {"segmentation": [outlines[i]]} if outline_points else {"isfake": 0, "isreflected": 0}
+        row = more | {"area": area, "iscrowd": 0, "image_id": 5 * owners[i] + 9, "bbox": box}
+        rows.append(row | {"category_id": classes[i] + 1, "id": begin + i + 1})
+    return rows
 
 
 def _file_name(image: int) -> str:
@@ -142,6 +150,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=8, help="forked readers (default: 8)")
     parser.add_argument("--images", type=int, default=118_287)
     parser.add_argument("--boxes", type=int, default=860_001)
+    parser.add_argument("--outline_points", type=int, default=20, help="of each object, 0 for none (default: 20)")
     parser.add_argument("--cached_only", action="store_true", help="leave out the reading of a file")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -153,7 +162,7 @@ def main() -> None:
             made = lambda: random_index(split, args.images, args.boxes)  # noqa: E731
             in_a_process(lambda: len(cached_index(split, None, made)))
         else:
-            write_coco(split.annotations_path, args.images, args.boxes)
+            write_coco(split.annotations_path, args.images, args.boxes, args.outline_points)
             print(f"file                      {split.annotations_path.stat().st_size / 1e6:8.0f} MB")
             seconds, cpu_seconds, most = in_a_process(lambda: measure_opening(lambda: load_index(split)))
             print(f"opened for the first time {seconds:8.1f} s, {cpu_seconds:.1f} s of them on the processor")

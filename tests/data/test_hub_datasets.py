@@ -2,6 +2,7 @@
 
 import logging
 import pickle
+import time
 from pathlib import Path
 
 import numpy as np
@@ -208,6 +209,21 @@ def test_no_such_data_set_on_the_hub():
     assert message.startswith("nobody/nothing: cannot be read from the Hugging Face Hub: Couldn't reach")
     assert all(hint in message for hint in ("Spelling", "hf auth login", "--data_config", "hf download"))
     assert len(message.splitlines()) < 8
+
+
+def test_without_a_network_nothing_is_asked_for_again_and_again(monkeypatch):
+    """`datasets` alone takes 23 seconds to give up."""
+    from datasets import config
+
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(config, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(config, "HF_ENDPOINT", "https://hub.invalid")  # a name that never stands for anything
+    begin = time.monotonic()
+    for options in (HubOptions(), HubOptions(streaming=True)):
+        with pytest.raises(DatasetError, match=r"nobody/nothing: .*there is no network, or no hub\.invalid in it\n"):
+            find_splits("nobody/nothing", options)
+    assert time.monotonic() - begin < 10 and config.HF_HUB_OFFLINE is False
 
 
 def test_folder_that_datasets_cannot_read(tmp_path):
