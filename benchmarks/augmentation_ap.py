@@ -45,7 +45,7 @@ def train_and_evaluate(data: Path, output: Path, arm: str, seed: int, steps: int
     """One run as `hf-detr train` makes it, its evaluation as `hf-detr evaluate` does it, and its JSON file."""
     from torchvision_pipeline import TorchvisionPipeline, TorchvisionTransform
 
-    from hf_detr.cli import evaluate, train, train_setup
+    from hf_detr.cli import evaluate, train, train_augmentation, train_data, train_setup
     from hf_detr.recipes import load_recipe
 
     folder = output / f"{arm}-{seed}"
@@ -58,9 +58,9 @@ def train_and_evaluate(data: Path, output: Path, arm: str, seed: int, steps: int
     recipe = load_recipe("demo/digits", settings)
     args, _ = train_setup.training_arguments(recipe)
     checkpoint = train.checkpoint_to_resume(args)
-    trainer = train_setup.build_trainer(recipe, args, train_setup.find_splits(recipe), checkpoint)
+    trainer = train_setup.build_trainer(recipe, args, train_data.find_splits(recipe), checkpoint)
     if arm == "torchvision":
-        side, _ = train_setup.image_size_hw(recipe)
+        side, _ = train_augmentation.image_size_hw(recipe)
         trainer.train_dataset.transform = TorchvisionTransform(TorchvisionPipeline(side, **DENSE))
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if trainer.interrupt.interrupted:

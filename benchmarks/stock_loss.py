@@ -26,11 +26,10 @@ def run_folder(out: Path, loss: str, seed: int) -> Path:
 
 def train(data: Path, out: Path, loss: str, seed: int, steps: int | None) -> None:
     """One run; its `trainer_state.json` has the AP curve."""
-    from transformers import set_seed
+    from transformers.loss.loss_utils import LOSS_MAPPING
 
-    from hf_detr.cli import train_setup
+    from hf_detr.cli import train_data, train_setup
     from hf_detr.recipes import load_recipe
-    from hf_detr.training.trainer import DetrTrainer
 
     settings = {"data": str(data), "output_dir": str(run_folder(out, loss, seed)), "seed": seed, "eval_steps": 100}
     settings |= {"save_strategy": "no", "load_best_model_at_end": False, "report_to": "none", "use_cpu": True}
@@ -38,20 +37,9 @@ def train(data: Path, out: Path, loss: str, seed: int, steps: int | None) -> Non
         settings["max_steps"] = steps
     recipe = load_recipe("demo/digits", settings)
     args, _ = train_setup.training_arguments(recipe)
-    train_set, valid_set = train_setup.load_datasets(train_setup.find_splits(recipe), recipe, args)
-    set_seed(seed)
-    model, processor = train_setup.build_model(recipe, train_set.id2label, None)
-    stock_loss = model.loss_function
-    trainer = DetrTrainer(
-        model,
-        args,
-        processing_class=processor,
-        train_dataset=train_set,
-        eval_dataset=valid_set,
-        data_collator=train_setup.build_collator(recipe, args, len(train_set)),
-    )
+    trainer = train_setup.build_trainer(recipe, args, train_data.find_splits(recipe))
     if loss == "stock":
-        model.loss_function = stock_loss
+        trainer.model.loss_function = LOSS_MAPPING[trainer.model.loss_type]
     trainer.train()
     trainer.save_state()
 

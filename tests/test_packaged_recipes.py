@@ -8,7 +8,8 @@ from typing import NamedTuple
 import pytest
 
 from hf_detr.cli.main import main
-from hf_detr.cli.train_setup import augmentation_policy, image_size_hw, training_arguments
+from hf_detr.cli.train_augmentation import augmentation_policy, image_size_hw
+from hf_detr.cli.train_setup import training_arguments
 from hf_detr.distillation.arguments import DistillationArguments
 from hf_detr.losses.options import criterion_options
 from hf_detr.models.families import build_config, check_image_size, override_config

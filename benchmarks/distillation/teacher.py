@@ -2,7 +2,7 @@
 
 It has what students have not: the program that draws the pictures knows what it drew, so that every step has new ones,
 with the handwriting of the training split only. It learns places, not boxes: which digit lies in each cell of 32 x 32
-pixels. (A ConvNeXt and a vision transformer of this size learn too slowly for an experiment of an hour.)
+pixels.
 """
 
 from pathlib import Path

@@ -70,7 +70,7 @@ def main(argv: list[str] | None = None) -> int:
     if args.output.suffix.lower() not in Image.registered_extensions():
         parser.error(f"--output: {args.output.suffix or 'no suffix'} is no kind of picture; use .png or .jpg")
 
-    from hf_detr.cli import train_setup
+    from hf_detr.cli import train_augmentation, train_data, train_setup
     from hf_detr.cli.train_summary import describe_policy
     from hf_detr.data.preview import training_grid
 
@@ -79,10 +79,10 @@ def main(argv: list[str] | None = None) -> int:
     flags |= {"data": [args.data]} | ({} if args.seed is None else {"seed": [args.seed]})
     recipe = load_recipe(args.recipe, overrides_from_flags(flags, all_fields()))
     training_args, _ = train_setup.training_arguments(recipe)
-    dataset = train_setup.load_train_set(train_setup.find_splits(recipe)["train"], recipe, training_args)
-    policy = train_setup.augmentation_policy(recipe, training_args, dataset.epoch_length)
+    dataset = train_data.load_train_set(train_data.find_splits(recipe)["train"], recipe, training_args)
+    policy = train_augmentation.augmentation_policy(recipe, training_args, dataset.epoch_length)
     epoch = math.ceil(policy.augment[0]) if args.epoch is None else args.epoch
-    collator = train_setup.build_collator(recipe, training_args, dataset.epoch_length)
+    collator = train_augmentation.build_collator(recipe, training_args, dataset.epoch_length)
     grid = training_grid(dataset, collator, epoch=epoch, count=args.count)
     if grid is None:
         raise DatasetError(f"{dataset.index.annotations_path}: no picture has objects, there is nothing to draw.")

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_detr.cli import train_setup
+from hf_detr.cli import train_data, train_setup
 from hf_detr.cli.train_command import parse_train_command, split_flags
 from hf_detr.cli.train_help import train_help, train_help_all
 from hf_detr.cli.train_summary import describe_run
@@ -57,9 +57,9 @@ def train(recipe: "Recipe") -> int:
         hub["hub_model_id"] = check_login(
             hub["hub_model_id"] or Path(args.output_dir).name, token=hub["hub_token"], private=hub["hub_private_repo"]
         )
-    splits = train_setup.find_splits(recipe)
+    splits = train_data.find_splits(recipe)
     if recipe.data.check_data and is_main:
-        train_setup.refuse_bad_data(splits, recipe)
+        train_data.refuse_bad_data(splits, recipe)
     trainer = train_setup.build_trainer(recipe, args, splits, checkpoint)
     if is_main:
         Path(args.output_dir).mkdir(parents=True, exist_ok=True)

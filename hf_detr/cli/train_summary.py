@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_detr import __version__
-from hf_detr.cli.train_setup import augmentation_policy, image_size_hw
+from hf_detr.cli.train_augmentation import augmentation_policy, image_size_hw
 
 if TYPE_CHECKING:
     from hf_detr.data.arguments import AugmentArguments

@@ -2,21 +2,16 @@
 
 import logging
 import math
-import shutil
-from collections.abc import Sequence
-from contextlib import nullcontext
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Sampler
-from transformers import EarlyStoppingCallback, EvalPrediction
+from transformers import EarlyStoppingCallback
 from transformers.trainer import DEFAULT_PROGRESS_CALLBACK
 from transformers.trainer_callback import PrinterCallback
-from transformers.trainer_utils import rotate_checkpoints
 
 from hf_detr.data.faults import explained_faults
 from hf_detr.data.sampling import EpochSampler
@@ -24,22 +19,18 @@ from hf_detr.data.streaming import StreamSampler, is_streamed
 from hf_detr.distillation.arguments import DistillationArguments
 from hf_detr.distillation.student import PROJECTOR, add_feature_projector, remove_feature_projector
 from hf_detr.distillation.teacher import check_teacher
-from hf_detr.errors import CheckpointError, TrainingError
-from hf_detr.evaluation.coco import CocoEvaluator
-from hf_detr.evaluation.tiled import TiledEvaluator, evaluator_for
+from hf_detr.errors import TrainingError
 from hf_detr.losses.attach import attach_criterion
-from hf_detr.models.decoding import EVALUATED_DETECTIONS, decode_detections, prepare_pixels
+from hf_detr.models.decoding import prepare_pixels
 from hf_detr.models.denoising import use_paper_denoising
-from hf_detr.models.families import check_image_size
 from hf_detr.models.freeze import freeze_backbone, freeze_constants
-from hf_detr.models.loading import no_progress_bars
-from hf_detr.training import checkpoints
 from hf_detr.training.arguments import DetrTrainingArguments
 from hf_detr.training.callbacks import EmaCallback, InterruptCallback, LateMatcherCallback, ProgressBar
 from hf_detr.training.distillation import Distillation
 from hf_detr.training.ema import ModelEma
+from hf_detr.training.evaluating import EvaluatingTrainer
 from hf_detr.training.optimizer import parameter_groups
-from hf_detr.training.publishing import HubTrainer
+from hf_detr.training.requirements import require_enough_anchors, require_one_size, teacher_to_use
 from hf_detr.training.schedule import flat_cosine, linear_warmup
 
 logger = logging.getLogger(__name__)
@@ -48,7 +39,7 @@ logger = logging.getLogger(__name__)
 _STEPS_BETWEEN_INTERRUPT_CHECKS = 10
 
 
-class DetrTrainer(HubTrainer):
+class DetrTrainer(EvaluatingTrainer):
     """Fine-tunes a DETR detector with the papers' optimizer groups, schedule, moving average and criterion.
 
     Args:
@@ -82,10 +73,10 @@ class DetrTrainer(HubTrainer):
         distillation: DistillationArguments | None = None,
         **kwargs: Any,
     ):
-        _require_one_size(data_collator.image_size_hw, processing_class)
-        _require_enough_anchors(data_collator.train_sizes_hw, model.config)
+        require_one_size(data_collator.image_size_hw, processing_class)
+        require_enough_anchors(data_collator.train_sizes_hw, model.config)
         distillation = distillation or DistillationArguments()
-        teacher = _teacher_to_use(teacher, distillation)
+        teacher = teacher_to_use(teacher, distillation)
         if teacher is not None:
             check_teacher(teacher.to(args.device), data_collator.image_size_hw)
             add_feature_projector(model, teacher.feature_dim)
@@ -100,9 +91,6 @@ class DetrTrainer(HubTrainer):
             freeze_backbone(model)
         if args.sync_batchnorm and args.world_size > 1 and args.device.type == "cuda":
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
-        self.evaluator: CocoEvaluator | TiledEvaluator | None = None
-        self._evaluated: Any = None
-        self.last_evaluation: dict[str, Any] | None = None
         self.unreadable: dict[str, str] = {}
         self._loss_sums: dict[str, Tensor] = {}
         self._loss_count = 0
@@ -128,7 +116,6 @@ class DetrTrainer(HubTrainer):
         # Losses are divided by the boxes of one forward; the Trainer divides by the number of accumulated forwards.
         self.loss_is_scaled_for_ga = False
 
-        self.ema = None
         if args.ema:
             rates = args.rates()
             self.ema = ModelEma(
@@ -138,7 +125,6 @@ class DetrTrainer(HubTrainer):
         change_epoch = args.matcher_change(train_dataset.epoch_length) if train_dataset is not None else None
         if change_epoch is not None:
             self.add_callback(LateMatcherCallback(self.criterion, change_epoch))
-        self.distillation = None
         if teacher is not None:
             stop = args.stages(train_dataset.epoch_length).stop if train_dataset is not None else math.inf
             self.distillation = Distillation(
@@ -295,100 +281,6 @@ class DetrTrainer(HubTrainer):
             self._loss_sums, self._loss_count = {}, 0
         super().log(logs, start_time)
 
-    # Evaluation, of the averaged weights
-
-    def evaluation_loop(self, dataloader, *args, **kwargs):
-        dataset = dataloader.dataset
-        if self.evaluator is None or self._evaluated is not dataset:
-            self.evaluator = evaluator_for(
-                dataset, max_detections=self.args.max_detections, backend=self.args.eval_backend
-            )
-            self._evaluated = dataset
-        self.evaluator.reset()
-        with explained_faults(dataset), self.ema.applied() if self.ema is not None else nullcontext():
-            return super().evaluation_loop(dataloader, *args, **kwargs)
-
-    def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
-        """Detections ``(B, top_k, 6)`` and image numbers ``(B,)``: fixed shapes, which gather without padding."""
-        inputs = self._prepare_inputs(inputs)
-        labels = inputs.pop("labels")
-        with torch.no_grad(), self.compute_loss_context_manager():
-            outputs = model(pixel_values=inputs["pixel_values"])
-        sizes_hw = torch.stack([label["orig_size_hw"] for label in labels])
-        images = torch.stack([label["image_index"] for label in labels])
-        readable = torch.stack([label["readable"] for label in labels])
-        top_k = max(EVALUATED_DETECTIONS, self.evaluator.max_detections, outputs.logits.shape[1])
-        detections = decode_detections(outputs.logits.float(), outputs.pred_boxes.float(), sizes_hw, top_k)
-        return None, detections, torch.where(readable, images, -1 - images)
-
-    def _add_to_evaluation(self, prediction: EvalPrediction, compute_result: bool) -> dict[str, float]:
-        self.evaluator.update(prediction.label_ids, prediction.predictions)
-        if not compute_result:
-            return {}
-        self.last_evaluation = self.evaluator.compute()
-        return {
-            name: float("nan") if value is None else value
-            for name, value in self.last_evaluation.items()
-            if value is None or isinstance(value, int | float)
-        }
-
-    # Checkpoints: model.safetensors holds the averaged weights, training_weights.safetensors those being trained
-
-    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        with no_progress_bars(), self.ema.applied() if self.ema is not None else nullcontext():
-            super().save_model(output_dir, _internal_call=True)  # or it would publish as well
-
-    def _save_checkpoint(self, model, trial) -> None:
-        run, limit = Path(self.args.output_dir), self.args.save_total_limit
-        checkpoint = run / f"checkpoint-{self.state.global_step}"
-        best = run / f"checkpoint-{self.state.best_global_step}"
-        with checkpoints.saving(run) as staging:
-            self.args.output_dir, self.args.save_total_limit = str(staging), None
-            try:
-                super()._save_checkpoint(model, trial)
-            finally:
-                self.args.output_dir, self.args.save_total_limit = str(run), limit
-            # The stock code looked for the best one beside the temporary folder.
-            self.state.best_model_checkpoint = str(best) if best == checkpoint or best.is_dir() else None
-            self.accelerator.wait_for_everyone()
-            if self.args.should_save:
-                self.state.save_to_json(str(staging / checkpoint.name / checkpoints.STATE_FILE))
-                checkpoints.publish(staging / checkpoint.name, checkpoint)
-                shutil.rmtree(staging)  # with what a killed run may have left in it
-                rotate_checkpoints(str(run), limit, self.state.best_model_checkpoint, use_mtime=False)
-        self.accelerator.wait_for_everyone()
-
-    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
-        super()._save_optimizer_and_scheduler(output_dir)
-        if self.args.should_save:
-            progress = checkpoints.Progress(
-                self.ema.updates if self.ema is not None else 0,
-                self.distillation.state_dict() if self.distillation is not None else None,
-            )
-            checkpoints.save_training_weights(output_dir, self.model, progress)
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model=None) -> None:
-        self._load_averaged_weights(resume_from_checkpoint)
-        progress = checkpoints.load_training_weights(resume_from_checkpoint, self.model)
-        if self.ema is not None:
-            self.ema.updates = progress.ema_updates
-        if self.distillation is not None:
-            self.distillation.load_state_dict(progress.distillation)
-
-    def _load_best_model(self) -> None:
-        logger.info("Best AP %.4f: %s", self.state.best_metric, self.state.best_model_checkpoint)
-        self._load_averaged_weights(self.state.best_model_checkpoint)
-
-    def _load_averaged_weights(self, checkpoint: str) -> None:
-        # Through from_pretrained: save_pretrained writes some names of an older layout, which the stock code, loading
-        # the file as it is, would drop with no more than a log line.
-        with no_progress_bars():
-            saved = type(self.model).from_pretrained(checkpoint)
-        projector = {name: t for name, t in self.model.state_dict().items() if name.startswith(f"{PROJECTOR}.")}
-        self.model.load_state_dict(saved.state_dict() | projector)
-        if self.ema is not None:
-            self.ema.reset()
-
     def _mean_over_processes(self, value: float) -> float:
         if self.args.world_size == 1:
             return value
@@ -401,36 +293,3 @@ class DetrTrainer(HubTrainer):
             return False
         flag = torch.tensor(float(here), device=self.args.device)
         return bool(self.accelerator.reduce(flag, reduction="sum").item())
-
-
-def _teacher_to_use(teacher: nn.Module | None, distillation: DistillationArguments) -> nn.Module | None:
-    """The teacher, or None where its term would always have the weight 0."""
-    if not distillation.ever_weighs:
-        return None
-    if teacher is None and distillation.teacher is not None:
-        raise TrainingError(
-            f"distillation names the teacher {distillation.teacher}, but the trainer got none. Give it one: "
-            "teacher=load_teacher(…)."
-        )
-    return teacher
-
-
-def _require_one_size(image_size_hw: tuple[int, int], processor: Any) -> None:
-    """Refuse to train at one size what the saved image processor would feed with another."""
-    saved_hw = (processor.size["height"], processor.size["width"])
-    if tuple(image_size_hw) != saved_hw:
-        raise TrainingError(
-            f"The collator resizes pictures to {tuple(image_size_hw)} (height, width), the image processor that is "
-            f"saved with the model to {saved_hw}. Load the model with image_size_hw={tuple(image_size_hw)}, or give "
-            "the collator the processor's size."
-        )
-
-
-def _require_enough_anchors(train_sizes_hw: Sequence[tuple[int, int]], config: Any) -> None:
-    """Multi-scale must not draw a size, hours into the run, that has fewer anchors than the model has queries."""
-    try:
-        check_image_size(config, min(train_sizes_hw))
-    except CheckpointError as error:
-        raise CheckpointError(
-            f"The smallest size of multi-scale: {error} Or train without multi-scale (--multi_scale false)."
-        ) from error

@@ -12,38 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import nn
-from transformers import TrainerCallback
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from hf_detr.distillation.arguments import DistillationArguments
 from hf_detr.distillation.teacher import Teacher, load_teacher
-from tests.tiny import tiny_model
-from tests.training.runs import losses, make_trainer
-
-
-class KeepGradients(TrainerCallback):
-    """Remembers the gradients before the first optimizer step."""
-
-    def __init__(self):
-        self.first: dict[str, torch.Tensor] | None = None
-
-    def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
-        if self.first is None:
-            named = model.named_parameters()
-            self.first = {n.removeprefix("module."): p.grad.clone() for n, p in named if p.grad is not None}
-
-
-def quiet_model(**overrides) -> nn.Module:
-    """A model whose gradients depend on the pictures alone, not on which of them share a process."""
-    torch.manual_seed(0)
-    model = tiny_model(freeze_backbone_batch_norms=True, **overrides)
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.eval()
-            module.train = lambda mode=True, module=module: module
-    return model
+from tests.training.runs import KeepGradients, losses, make_trainer, quiet_model
 
 
 def first_gradients(data: Path, out: Path, *, batch: int, **settings) -> tuple[dict[str, torch.Tensor], float]:
@@ -63,7 +37,7 @@ def first_gradients(data: Path, out: Path, *, batch: int, **settings) -> tuple[d
     keep = KeepGradients()
     trainer.add_callback(keep)
     trainer.train()
-    return keep.first, losses(trainer)[1]
+    return keep.gradients[0], losses(trainer)[1]
 
 
 def adaptive_run(data: Path, out: Path, *, batch: int, teacher: Teacher) -> dict[str, list[float]]:
@@ -127,7 +101,7 @@ def main(data: Path, out: Path) -> None:
                 "loss": loss,
                 "taught_loss": taught_loss,
                 "adaptive": adaptive,
-                "missing_gradients": sorted(trainable - set(keep.first)),
+                "missing_gradients": sorted(trainable - set(keep.gradients[0])),
                 "weights": weights.sum().item(),
                 "average": average.sum().item(),
                 "AP": metrics["eval_AP"],

@@ -1,8 +1,10 @@
 """Short training runs of a tiny detector on coloured rectangles."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
+from transformers import TrainerCallback
 
 from hf_detr.data.collate import DetectionCollator
 from hf_detr.data.loaders import load_split
@@ -61,6 +63,54 @@ def make_trainer(
         teacher=teacher,
         distillation=distillation,
     )
+
+
+def quiet_model(**overrides) -> torch.nn.Module:
+    """A model whose gradients depend on the pictures alone, not on which of them share a batch."""
+    torch.manual_seed(0)
+    model = tiny_model(freeze_backbone_batch_norms=True, **overrides)
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.eval()
+            module.train = lambda mode=True, module=module: module
+    return model
+
+
+def make_split_trainer(folder: Path, *, batch: int, accumulated: int, **settings) -> DetrTrainer:
+    """A trainer of one step of ``accumulated`` batches; what depends on the batch by nature is off.
+
+    These are batch norms, the noise of denoising queries, the size of the union of matches and DDF's mean.
+    """
+    trainer = make_trainer(
+        folder / f"{batch}x{accumulated}",
+        model=quiet_model(num_denoising=0),
+        max_steps=1,
+        per_device_train_batch_size=batch,
+        gradient_accumulation_steps=accumulated,
+        max_grad_norm=0.0,
+        **settings,
+    )
+    trainer.criterion.options = replace(trainer.criterion.options, union_of_matches=False, ddf_weight=0.0)
+    return trainer
+
+
+class KeepGradients(TrainerCallback):
+    """Remembers the gradients before each optimizer step."""
+
+    def __init__(self):
+        self.gradients = []
+
+    def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
+        named = model.named_parameters()
+        self.gradients.append({n.removeprefix("module."): p.grad.clone() for n, p in named if p.grad is not None})
+
+
+def first_gradients(trainer: DetrTrainer) -> dict[str, torch.Tensor]:
+    """Train, and return the gradients of the first step."""
+    keep = KeepGradients()
+    trainer.add_callback(keep)
+    trainer.train()
+    return keep.gradients[0]
 
 
 def losses(trainer: DetrTrainer) -> dict[int, float]:

@@ -2,7 +2,6 @@
 
 import json
 import math
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,8 +17,7 @@ from hf_detr.training.trainer import DetrTrainer
 from tests.synthetic import make_coco
 from tests.teachers import TEACHER_DIM, save_tiny_convnext, save_tiny_dinov3, save_tiny_timm_vit
 from tests.tiny import IMAGE_SIZE_HW, TINY_FAMILIES, tiny_model
-from tests.training.runs import losses, make_trainer
-from tests.training.test_trainer import KeepGradients
+from tests.training.runs import KeepGradients, first_gradients, losses, make_split_trainer, make_trainer
 
 # The tiny students' encoders get about 1 % of the gradient: the weight moves after every epoch.
 ADAPTIVE = DistillationArguments(distill_target_share=50.0, distill_tolerance=1.0, distill_final_weight=2.0)
@@ -180,31 +178,12 @@ def test_every_second_step(tmp_path, data, teacher):
 
 
 def test_accumulated_batches_have_the_distillation_of_one(tmp_path, data, teacher):
-    # As in test_trainer.py, what depends on the batch by nature is off.
-    def gradients(batch, accumulated):
-        torch.manual_seed(0)
-        model = tiny_model(num_denoising=0, freeze_backbone_batch_norms=True)
-        for module in model.modules():
-            if isinstance(module, torch.nn.BatchNorm2d):
-                module.eval()
-                module.train = lambda mode=True, module=module: module
-        trainer = make_trainer(
-            tmp_path / f"{batch}x{accumulated}",
-            data=data,
-            model=model,
-            teacher=teacher,
-            max_steps=1,
-            per_device_train_batch_size=batch,
-            gradient_accumulation_steps=accumulated,
-            max_grad_norm=0.0,
-        )
-        trainer.criterion.options = replace(trainer.criterion.options, union_of_matches=False, ddf_weight=0.0)
-        keep = KeepGradients()
-        trainer.add_callback(keep)
-        trainer.train()
-        return keep.gradients[0], history(trainer, "loss_distill")[1]
-
-    (whole, whole_term), (parts, parts_term) = gradients(4, 1), gradients(2, 2)
+    trainers = [
+        make_split_trainer(tmp_path, batch=batch, accumulated=4 // batch, data=data, teacher=teacher)
+        for batch in (4, 2)
+    ]
+    whole, parts = (first_gradients(trainer) for trainer in trainers)
+    whole_term, parts_term = (history(trainer, "loss_distill")[1] for trainer in trainers)
     assert whole_term == pytest.approx(parts_term, rel=1e-5)
     for name in ("feature_projector.weight", "model.encoder.aifi.0.layers.0.mlp.layers.0.weight"):
         assert (whole[name] - parts[name]).norm() < 1e-4 * whole[name].norm(), name

@@ -8,7 +8,9 @@ import torch
 from PIL import Image
 from transformers import pipeline
 
-from hf_detr.cli.train_setup import build_collator, load_train_set, training_arguments
+from hf_detr.cli.train_augmentation import build_collator
+from hf_detr.cli.train_data import load_train_set
+from hf_detr.cli.train_setup import training_arguments
 from hf_detr.data.splits import find_splits
 from hf_detr.evaluation.coco import CocoEvaluator
 from hf_detr.evaluation.loop import evaluate_detector

@@ -1,6 +1,5 @@
 import math
 import signal
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,8 +14,8 @@ from hf_detr.evaluation.coco import CocoEvaluator
 from hf_detr.training.checkpoints import find_checkpoints, last_complete_checkpoint
 from hf_detr.training.trainer import DetrTrainer
 from tests.synthetic import annotation_file, images_folder, make_coco
-from tests.tiny import IMAGE_SIZE_HW, tiny_model
-from tests.training.runs import losses, make_trainer
+from tests.tiny import IMAGE_SIZE_HW
+from tests.training.runs import first_gradients, losses, make_split_trainer, make_trainer
 
 
 @pytest.fixture(scope="module")
@@ -207,41 +206,11 @@ def test_ratio_zero_freezes_the_backbone(tmp_path, data):
     assert not torch.equal(trainer.model.model.enc_score_head.weight, before["model.enc_score_head.weight"])
 
 
-class KeepGradients(TrainerCallback):
-    """Remembers the gradients before each optimizer step."""
-
-    def __init__(self):
-        self.gradients = []
-
-    def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
-        self.gradients.append({n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None})
-
-
 def test_two_accumulated_batches_equal_one_of_twice_the_size(tmp_path, data):
-    # Batch norms, noise, the size of the union of matches and DDF's mean depend on the batch by nature: off here.
-    def gradients(batch, accumulated):
-        torch.manual_seed(0)
-        model = tiny_model(num_denoising=0, freeze_backbone_batch_norms=True)
-        for module in model.modules():
-            if isinstance(module, torch.nn.BatchNorm2d):
-                module.eval()
-                module.train = lambda mode=True, module=module: module
-        trainer = make_trainer(
-            tmp_path / f"{batch}x{accumulated}",
-            data=data,
-            model=model,
-            max_steps=1,
-            per_device_train_batch_size=batch,
-            gradient_accumulation_steps=accumulated,
-            max_grad_norm=0.0,
-        )
-        trainer.criterion.options = replace(trainer.criterion.options, union_of_matches=False, ddf_weight=0.0)
-        keep = KeepGradients()
-        trainer.add_callback(keep)
-        trainer.train()
-        return keep.gradients[0]
-
-    whole, parts = gradients(4, 1), gradients(2, 2)
+    whole, parts = (
+        first_gradients(make_split_trainer(tmp_path, batch=batch, accumulated=4 // batch, data=data))
+        for batch in (4, 2)
+    )
     assert whole.keys() == parts.keys()
     norm = math.sqrt(sum(float(g.square().sum()) for g in whole.values()))
     difference = math.sqrt(sum(float((whole[n] - parts[n]).square().sum()) for n in whole))
