@@ -12,6 +12,7 @@ has noise of its own, so that
 - differences of loss terms below 1e-6 do not count; weighted terms are around 1,
 - a loss term further away than 1e-5 passes if one step of float32 in every pixel moves it as far (2e-4, or 1e-5
   absolute, at most): FGL divides by the sides of reference boxes, so that another number of threads moves it by 1e-5.
+  pydfine's port of the authors' code is as far away in as many terms (`benchmarks/golden_noise.py`).
   With our forward in float64, FGL of dfine-n is 1e-4 to 3e-4 away from the official figures, and the box terms of
   rtdetrv2-r18 are up to 7e-5 away: the official figures have that error, and ours in float32 share all but 3e-5 of it,
 - a gradient norm may be as far away as the official one is from the official one in float64, where that is recorded,
