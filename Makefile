@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := demo
+# A process per core, four at most for the memory. One that has nothing left takes half of another's tests, in their order.
+PARALLEL := --numprocesses logical --maxprocesses 4 --dist worksteal
 
 .PHONY: setup demo test test-slow lint clean
 
@@ -22,7 +24,7 @@ demo: setup
 test: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest -m "not slow and not gpu"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not gpu" $(PARALLEL)
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
