@@ -14,6 +14,7 @@ from hf_detr.export.targets import TARGETS
 
 if TYPE_CHECKING:
     import numpy as np
+
     from hf_detr.data.dataset import DetectionDataset
 
 logger = logging.getLogger(__name__)
@@ -174,7 +175,8 @@ def run(parser: argparse.ArgumentParser, args: argparse.Namespace, folder: Path)
         }
         print(json.dumps(report, indent=2))
         return
-    print(f"{done.file}  {done.precision}, {done.file.stat().st_size / 1e6:.1f} MB")
+    size = sum(file.stat().st_size for file in done.folder.rglob("*") if file.is_file())
+    print(f"{done.file}  {done.precision}, the folder has {size / 1e6:.1f} MB")
     print(f"Compared with PyTorch: {done.agreement.describe()}.")
     if done.agreement.undecided:
         print(
@@ -225,7 +227,7 @@ def _trained_on(model: str) -> "DetectionDataset | None":
     recipe_file = Path(model) / "recipe.yaml"
     if not recipe_file.is_file():
         return None
-    from hf_detr.cli.train_setup import find_splits
+    from hf_detr.cli.train_data import find_splits
     from hf_detr.data.dataset import DetectionDataset
     from hf_detr.data.splits import load_index
     from hf_detr.recipes import load_recipe

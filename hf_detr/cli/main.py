@@ -107,6 +107,8 @@ def set_up_logging() -> None:
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("huggingface_hub").propagate = False  # it prints its messages itself, and would twice
+    # where torchao is installed, as for ExecuTorch, Transformers imports it and torch warns of what it does
+    logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)
     first_process = os.environ.get("LOCAL_RANK", "0") == "0"
     logging.getLogger("hf_detr").setLevel(logging.INFO if first_process else logging.WARNING)
 

@@ -29,7 +29,7 @@ def convert_to_half(program: "onnx_ir.Model") -> None:
     full, half = onnx_ir.DataType.FLOAT, onnx_ir.DataType.FLOAT16
     converted: dict[tuple[onnx_ir.Value, onnx_ir.DataType], onnx_ir.Value] = {}
     for node in list(program.graph):
-        wanted = half if stands_half(node.name, node.op_type) else full
+        wanted = half if stands_half(node.name, node.op_type) and _constants_fit(node) else full
         for place, value in enumerate(node.inputs):
             if value is None or value.dtype not in (full, half) or value.dtype == wanted:
                 continue
@@ -44,6 +44,13 @@ def convert_to_half(program: "onnx_ir.Model") -> None:
                     value.dtype = half
             if node.op_type == "Cast" and node.attributes["to"].as_int() == full:
                 node.attributes["to"] = onnx_ir.AttrInt64("to", half)
+
+
+def _constants_fit(node: "onnx_ir.Node") -> bool:
+    """Whether no constant that goes in is beyond the range of float16."""
+    constants = [value.const_value.numpy() for value in node.inputs if value is not None and value.is_initializer()]
+    largest = np.finfo(np.float16).max
+    return all(np.all((np.abs(c) <= largest) | ~np.isfinite(c)) for c in constants if c.dtype == np.float32)
 
 
 def _converted(program: "onnx_ir.Model", value: "onnx_ir.Value", dtype: "onnx_ir.DataType") -> "onnx_ir.Value":
