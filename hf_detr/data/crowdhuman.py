@@ -13,7 +13,7 @@ import numpy as np
 from hf_detr.data.findings import counted
 from hf_detr.data.folders import EXPLICIT, folder_with, pictures_by_stem, read_text, split_named
 from hf_detr.data.row_findings import about_places
-from hf_detr.data.table import AnnotationTable, Split, splits_by_name, table_of_boxes
+from hf_detr.data.table import AnnotationTable, Extras, Split, splits_by_name, table_of_boxes
 from hf_detr.errors import DatasetError
 
 CROWDHUMAN_LAYOUTS_TEXT = (
@@ -70,6 +70,7 @@ def read_crowdhuman_table(split: Split) -> AnnotationTable:
         boxes_xywh=np.array([box.box_xywh for box in boxes], np.float64),
         is_crowd=np.array([box.is_ignored for box in boxes], bool),
         locate=lambda annotation: {"line": boxes[annotation].line, "object": boxes[annotation].number},
+        extras=Extras(notes=("The boxes of visible parts and of heads are left out.",)),
         findings=about_places(
             split,
             "label.malformed",

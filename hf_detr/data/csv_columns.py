@@ -127,6 +127,15 @@ def describe(columns: CsvColumns, first_row: Sequence[str]) -> str:
     return ", ".join([*parts, f"box {box} ({BOX_KINDS[columns.kind]})"])
 
 
+def unread_columns(columns: CsvColumns, first_row: Sequence[str]) -> list[str]:
+    """Names of the columns that nothing is read from."""
+    if not columns.has_header:
+        return []
+    single = (columns.file, columns.label, columns.split, columns.crowd, columns.area)
+    known = {*single, *columns.box, *(columns.size_hw or ())}
+    return [name for position, name in enumerate(first_row) if position not in known and name]
+
+
 def _is_number(text: str) -> bool:
     try:
         float(text)

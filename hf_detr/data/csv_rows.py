@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from hf_detr.data.csv_columns import EXAMPLES, CsvColumns, describe, find_columns
+from hf_detr.data.csv_columns import EXAMPLES, CsvColumns, describe, find_columns, unread_columns
 from hf_detr.data.folders import SPLIT_WORDS, read_text
 from hf_detr.errors import DatasetError
 
@@ -54,6 +54,7 @@ class CsvContent:
         description: of the columns, for a person.
         rows: of all splits.
         parts: the split of each row as the file calls it; empty where it does not say.
+        unread: names of the columns that mean nothing to us.
         bad_rows: that cannot be used.
     """
 
@@ -61,6 +62,7 @@ class CsvContent:
     description: str
     rows: Sequence[CsvRow]
     parts: Sequence[str]
+    unread: Sequence[str]
     bad_rows: Sequence[BadRow]
 
 
@@ -85,7 +87,7 @@ def read_csv(path: Path) -> CsvContent:
             values = [field.strip() for field in fields]
             if columns is None:
                 columns = _columns(path, values)
-                description = describe(columns, values)
+                description, unread = describe(columns, values), unread_columns(columns, values)
                 if columns.has_header:
                     continue
             try:
@@ -107,7 +109,7 @@ def read_csv(path: Path) -> CsvContent:
         bad += [BadRow(row.line, row.file, "it does not say its split") for row in lost]
         rows = [row for row, part in zip(rows, parts, strict=True) if part]
         parts = list(filter(None, parts))
-    return CsvContent(columns, description, rows, parts, sorted(bad))
+    return CsvContent(columns, description, rows, parts, unread, sorted(bad))
 
 
 def _columns(path: Path, first_row: Sequence[str]) -> CsvColumns:

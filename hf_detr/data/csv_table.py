@@ -14,7 +14,7 @@ from hf_detr.data.findings import Finding, counted, shortlist
 from hf_detr.data.folders import PICTURE_SUFFIXES, pictures_by_stem
 from hf_detr.data.headers import upright_sizes_hw
 from hf_detr.data.row_findings import about_places
-from hf_detr.data.table import AnnotationTable, Split, table_of_boxes
+from hf_detr.data.table import AnnotationTable, Extras, Split, table_of_boxes
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +63,7 @@ def read_csv_table(split: Split) -> AnnotationTable:
         areas=np.array([row.area for row in known], np.float64),
         is_crowd=np.array([row.is_crowd for row in known], bool),
         locate=lambda annotation: {"line": known[annotation].line},
+        extras=Extras(notes=(f"Columns left out: {shortlist(content.unread)}.",) if content.unread else ()),
         findings=_findings(
             split,
             malformed=[place(row) | {"value": f"{row.text!r:.60}: {row.reason}"} for row in content.bad_rows],

@@ -24,7 +24,7 @@ def yolo_extras(
         has_keypoints: the numbers after the box are keypoints, and no outline.
     """
     if has_keypoints:
-        return Extras(notes=("keypoints are left out: YOLO does not say which of them are seen.",))
+        return Extras(notes=("The keypoints are left out.",))
 
     @lru_cache(maxsize=1)  # objects are asked for picture by picture
     def numbers_of(image: int) -> dict[int, list[float]]:

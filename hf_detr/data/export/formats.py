@@ -151,7 +151,7 @@ def _key_losses(to: TargetFormat, splits: Splits, found: Survey) -> list[str]:
     ]
     header = Counter(key for index in splits.values() for key, value in merged_header(index)[0].items() if value)
     parts += list(header)
-    return [f"{to.title} does not hold, and left out are: {shortlist(parts, 20)}."] if parts else []
+    return [f"Left out, as {to.title} has no place for it: {shortlist(parts, 20)}."] if parts else []
 
 
 def _column_losses(to: TargetFormat, indices: list[SourcedIndex]) -> list[str]:

@@ -303,7 +303,7 @@ def test_hub_keeps_ids_polygons_and_all_that_makes_a_column(rich: Path, tmp_path
     conversion = convert(rich, tmp_path / "hub", "hub")
     assert conversion.notes == (
         "The masks of 8 objects are left out: polygons are kept.",
-        "Hugging Face does not hold, and left out are: attributes of 20 objects, supercategory of 3 classes, info, "
+        "Left out, as Hugging Face has no place for it: attributes of 20 objects, supercategory of 3 classes, info, "
         "licenses.",
         "Category ids are not kept: Hugging Face has classes in order, from 0.",
     )
@@ -323,7 +323,7 @@ def test_voc_keeps_its_own_tags(rich: Path, tmp_path: Path) -> None:
     conversion = convert(rich, tmp_path / "voc", "voc")
     assert conversion.notes[1:3] == (
         "The outlines of 16 objects are left out: boxes alone are converted.",
-        "VOC does not hold, and left out are: score of 20 objects, attributes of 20 objects, keypoints of 2 objects, "
+        "Left out, as VOC has no place for it: score of 20 objects, attributes of 20 objects, keypoints of 2 objects, "
         "num_keypoints of 2 objects, license of 8 pictures, flickr_url of 8 pictures, supercategory of 3 classes, "
         "info, licenses.",
     )
@@ -390,3 +390,25 @@ def test_spaces_around_the_names_of_classes(tmp_path: Path, to: str) -> None:
         (source / "train" / "_annotations.coco.json").write_text(json.dumps(content))
         with pytest.raises(DatasetError, match=f"cannot hold the class .*: {reason}.* with --rename"):
             convert(source, tmp_path / "not", to)
+
+
+def test_what_is_not_read_from_other_formats_is_said(tmp_path: Path) -> None:
+    source = tmp_path / "csv"
+    source.mkdir()
+    Image.new("L", (9, 9)).save(source / "a.png")
+    (source / "train.csv").write_text("image,class,xmin,ymin,xmax,ymax,score,who\na.png,cat,1,2,5,6,0.5,me\n")
+    assert convert(source, tmp_path / "one", "coco").notes == ("train: Columns left out: score, who.",)
+    people = tmp_path / "people"
+    (people / "Images").mkdir(parents=True)
+    Image.new("L", (9, 9)).save(people / "Images" / "a.jpg")
+    (people / "annotation_train.odgt").write_text('{"ID": "a", "gtboxes": [{"tag": "person", "fbox": [1, 2, 3, 4]}]}')
+    notes = convert(people, tmp_path / "two", "coco").notes
+    assert notes == ("train: The boxes of visible parts and of heads are left out.",)
+    (tmp_path / "pose/labels/train").mkdir(parents=True)
+    (tmp_path / "pose/images/train").mkdir(parents=True)
+    Image.new("L", (9, 9)).save(tmp_path / "pose/images/train/a.png")
+    (tmp_path / "pose/labels/train/a.txt").write_text("0 0.5 0.5 0.2 0.2 0.4 0.4 0.6 0.6\n")
+    (tmp_path / "pose/data.yaml").write_text("train: images/train\nnames: [cat]\nkpt_shape: [2, 2]\n")
+    notes = convert(tmp_path / "pose", tmp_path / "three", "coco").notes
+    assert notes == ("train: The keypoints are left out.",)
+    assert read(tmp_path / "three")["annotations"][0]["bbox"] == pytest.approx([3.6, 3.6, 1.8, 1.8])
