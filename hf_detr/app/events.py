@@ -64,7 +64,14 @@ def add_examples(paths: Sequence[Path], component: gr.components.Component) -> N
     """Pictures or videos to click on, below what the page has so far."""
     if paths:
         shown = [[str(path)] for path in paths]
-        gr.Examples(shown, component, label="Examples", cache_examples=False, examples_per_page=10)
+        gr.Examples(
+            shown,
+            component,
+            label="Examples",
+            cache_examples=False,
+            examples_per_page=12,
+            elem_id=f"{component.elem_id}-examples",
+        )
 
 
 def upload_path(payload: dict[str, Any]) -> Path:

@@ -36,9 +36,9 @@ def add_picture_tab(service: Service, threshold: float | None, examples: Sequenc
             picture = _picture_input(service.limits)
             controls = add_controls(service, threshold, "picture")
             captions = gr.Checkbox(True, label="Write class and confidence on the boxes", elem_id="captions")
+            add_examples(examples, picture)
         with gr.Column(scale=3, min_width=320):
             shown = _Results.add()
-    add_examples(examples, picture)
 
     def find(payload: dict[str, Any] | None) -> Found | None:
         return None if payload is None else service.find(upload_path(payload))

@@ -22,12 +22,15 @@ _EXTRA_OF_RUNTIME = {".onnx": "onnx", ".xml": "openvino", ".pte": "executorch"}
 _APP = '''\
 """A page on which people try a detector: `python app.py` serves it."""
 
+import logging
 from pathlib import Path
 
 from hf_detr import Detector
 from hf_detr.app.limits import AppLimits
 from hf_detr.app.serve import serve
 
+logging.basicConfig(format="%(message)s")
+logging.getLogger("hf_detr").setLevel(logging.INFO)  # tells the address
 here = Path(__file__).parent
 serve(
     Detector.from_pretrained({model}),

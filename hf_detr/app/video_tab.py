@@ -35,6 +35,7 @@ def add_video_tab(service: Service, threshold: float | None, examples: Sequence[
             with gr.Row():
                 start = gr.Button("Find objects", variant="primary", elem_id="video-start")
                 stop = gr.Button("Stop", min_width=80, elem_id="video-stop")
+            add_examples(examples, video)
         with gr.Column(scale=3, min_width=320):
             drawn = gr.Video(
                 label="What it finds", interactive=False, height=460, buttons=["download"], elem_id="video-drawn"
@@ -50,7 +51,6 @@ def add_video_tab(service: Service, threshold: float | None, examples: Sequence[
                 buttons=["copy"],
                 elem_id="video-table",
             )
-    add_examples(examples, video)
 
     def detect(
         video: dict[str, Any] | None, by_class: Any, threshold: Any, classes: Any, max_detections: Any
