@@ -21,7 +21,7 @@ GROUPS = {
     "Your model": {
         "train": ("hf_detr.cli.train", "train a detector from a recipe"),
         "evaluate": ("hf_detr.cli.evaluate", "the COCO numbers of a model, and a table per class"),
-        "predict": ("hf_detr.cli.predict", "find objects in pictures: drawn, and as COCO JSON"),
+        "predict": ("hf_detr.cli.predict", "find objects in pictures and videos: drawn, and as data"),
         "convert": ("hf_detr.cli.convert", "an official checkpoint to a folder for Transformers, and back"),
         "export": ("hf_detr.cli.export", "a model for ONNX Runtime and others, compared with the original"),
         "benchmark": ("hf_detr.cli.benchmark", "latency and throughput of models on their runtimes, side by side"),

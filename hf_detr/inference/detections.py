@@ -88,7 +88,7 @@ class Detections:
         )
 
     def captions(self) -> list[str]:
-        """Class, number of the track where there is one, and score: ``"car #3 0.91"``."""
+        """Class, score, and number of the track where there is one: ``"car 0.91 #3"``."""
         tracks = ["" if track is None else f" #{track}" for track in self.tracks()]
         return [
             f"{label}{track} {score:.2f}" for label, track, score in zip(self.labels, tracks, self.scores, strict=True)

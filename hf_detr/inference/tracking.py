@@ -8,6 +8,7 @@ import numpy as np
 from hf_detr.errors import HfDetrError
 from hf_detr.inference.detections import Detections
 
+_SAME_OBJECT_IOU = 0.8
 # The border between strong and weak detections, as `_relative_confidence` bends their scores.
 _HALF = {"track_activation_threshold": 0.5, "high_conf_det_threshold": 0.5}
 
@@ -69,10 +70,10 @@ class Tracker:
             image: the frame, ``uint8 (H, W, 3)`` RGB; BoT-SORT sees by it how the camera moves.
 
         Returns:
-            Those above the threshold, and those below it that belong to a track; of several classes with the same
-            box, which one query of a DETR can give, the best.
+            Those above the threshold, and those below it that belong to a track. Of detections with an IoU above 0.8
+            only the best is there: one query of a DETR can stand for several classes, and two for one object.
         """
-        found = found.take(_best_of_each_box(found))
+        found = found.take(_without_doubles(found))
         if not self._kind.uses_weak:
             found = found.above(self.threshold)
         given = found.to_supervision()
@@ -94,9 +95,12 @@ class Tracker:
         return np.where(found.scores > limit, strong, 0.5 * found.scores / limit - 1e-6).astype(np.float32)
 
 
-def _best_of_each_box(found: Detections) -> np.ndarray:
-    _, first = np.unique(found.boxes_xyxy, axis=0, return_index=True)
-    return np.sort(first)
+def _without_doubles(found: Detections) -> np.ndarray:
+    """Numbers of the best detection of each object, best first."""
+    import torch  # seconds to import, as is the next
+    from torchvision.ops import nms
+
+    return nms(torch.from_numpy(found.boxes_xyxy), torch.from_numpy(found.scores), _SAME_OBJECT_IOU).numpy()
 
 
 def _of_each(threshold: float | np.ndarray, found: Detections) -> np.ndarray:

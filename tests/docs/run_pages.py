@@ -21,6 +21,7 @@ from tests.hub_data import write_imagefolder
 from tests.synthetic import annotation_file, make_coco
 from tests.teachers import save_tiny_dinov3
 from tests.tiny import save_tiny_detector
+from tests.video import make_video, moving_squares
 
 # Sizes that would take minutes on a CPU; a page must contain what is replaced here, or nobody notices that it changed.
 SMALLER = {"num_train_epochs=30": "num_train_epochs=1", "(640, 640)": "(64, 64)"}
@@ -32,6 +33,7 @@ def furnish(folder: Path) -> None:
     pictures = sorted((folder / "my_data" / "test").glob("*.jpg"))
     for name in ("photo.jpg", "a.jpg", "b.jpg", "my_data/test/00000.jpg"):
         shutil.copy(pictures[0], folder / name)
+    make_video(folder / "street.mp4", moving_squares(6))
     make_coco(folder / "data")
     for split in ("train", "valid"):
         annotation_file(folder / "data", split).rename(folder / "data" / f"{split}.json")
