@@ -15,7 +15,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # Imports run one way, from the higher level to the lower. Within levels 2 and 3 parts do not know each other.
 LEVELS = {
-    "errors": 0, "boxes": 0, "draw": 0, "noise": 0, "tiles": 0,
+    "errors": 0, "boxes": 0, "cache": 0, "draw": 0, "noise": 0, "tiles": 0,
     "models": 1, "registration": 1,
     "losses": 2, "distillation": 2, "data": 2, "evaluation": 2, "hub": 2,
     "training": 3, "inference": 3, "export": 3, "conversion": 3,
@@ -28,7 +28,7 @@ ISOLATED_LEVELS = (2, 3)
 # What is exported is compared with the model by running both.
 ALLOWED_OF = {
     ("inference", "data"): {"data.images"},
-    ("export", "inference"): {"inference.detector", "inference.exported"},
+    ("export", "inference"): {"inference.detector", "inference.exported", "inference.tensorrt_runtime"},
 }
 # They take seconds to import, or are not installed everywhere: only inside the function that needs them.
 LATE = {

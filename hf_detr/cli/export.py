@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from hf_detr.cli.flags import parse_image_size, require_positive
 from hf_detr.errors import HfDetrError
-from hf_detr.export.targets import TARGETS
+from hf_detr.export.targets import MAX_BATCH, TARGETS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -92,6 +92,19 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     graph.add_argument("--opset", type=int, metavar="N", help="ONNX operator set; default: the exporter's choice")
     graph.add_argument("--external_data", action="store_true", help="weights in model.onnx.data beside the graph")
+    graph.add_argument(
+        "--max_batch",
+        type=int,
+        default=MAX_BATCH,
+        metavar="N",
+        help=f"most pictures at once, for which TensorRT and Triton are tuned; default: {MAX_BATCH}",
+    )
+    graph.add_argument(
+        "--workspace_mib",
+        type=int,
+        metavar="MIB",
+        help="most memory that a layer of a TensorRT engine may use on the GPU; default: all there is",
+    )
     proof = parser.add_argument_group("precision, and comparison with PyTorch")
     proof.add_argument(
         "--precision",
@@ -136,7 +149,13 @@ def run(parser: argparse.ArgumentParser, args: argparse.Namespace, folder: Path)
     Raises:
         HfDetrError: as `main`.
     """
-    require_positive(parser, num_pictures=args.num_pictures, num_calibration=args.num_calibration)
+    require_positive(
+        parser,
+        num_pictures=args.num_pictures,
+        num_calibration=args.num_calibration,
+        max_batch=args.max_batch,
+        workspace_mib=args.workspace_mib,
+    )
     image_size_hw = parse_image_size(parser, args.image_size)
     precision = TARGETS[args.to].precision(args.precision)
 
@@ -163,6 +182,8 @@ def run(parser: argparse.ArgumentParser, args: argparse.Namespace, folder: Path)
         image_size_hw=image_size_hw,
         opset=args.opset,
         external_data=args.external_data,
+        max_batch=args.max_batch,
+        workspace_mib=args.workspace_mib,
         overwrite=args.overwrite,
         revision=args.revision,
     )
@@ -185,6 +206,8 @@ def run(parser: argparse.ArgumentParser, args: argparse.Namespace, folder: Path)
         )
     if done.accuracy is not None:
         print(f"{done.accuracy.describe()}.")
+    if done.hint is not None:
+        print(done.hint)
 
 
 def _data(

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from hf_detr.cache import cache_folder
 from hf_detr.data.coco_layouts import OBJECTS365
 from hf_detr.data.index import DetectionIndex, PackedStrings
 from hf_detr.data.table import Split
@@ -100,12 +101,6 @@ def _entry_of(split: Split, class_names: Sequence[str] | None) -> _Entry | None:
     asked = _hash([split.format, split.part, split.class_names, None if class_names is None else list(class_names)])
     folder = cache_folder() / "annotations" / f"{path_hash}-{file_hash}-{asked}"
     return _Entry(folder, f"{path_hash}-", f"{path_hash}-{file_hash}-")
-
-
-def cache_folder() -> Path:
-    """The folder for what can be made again: ``$HF_DETR_CACHE``, or hf_detr in the user's cache folder."""
-    given = os.environ.get("HF_DETR_CACHE")
-    return Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hf_detr"
 
 
 def _hash(facts: Any) -> str:

@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from hf_detr.export.accuracy import MAX_AP_DROP, Accuracy, require_accuracy, req
 from hf_detr.export.graph import DetectorGraph, GraphOptions
 from hf_detr.export.pictures import PicturesOf
 from hf_detr.export.precision.int8 import require_calibration
-from hf_detr.export.targets import Target, WriteOptions, find_target
+from hf_detr.export.targets import MAX_BATCH, Target, WriteOptions, find_target
 from hf_detr.export.verify import TOLERANCES, Agreement, compare, made_up_pictures, require_agreement
 from hf_detr.inference.detector import Detector
 from hf_detr.models.loading import load_detector, no_progress_bars
@@ -39,6 +39,7 @@ class Export:
         precision: what it computes in.
         agreement: of the exported model with the one in PyTorch.
         accuracy: of both on the data; None where there is none.
+        hint: what else can be done with it, for people; None where there is nothing to say.
     """
 
     folder: Path
@@ -46,6 +47,7 @@ class Export:
     precision: str
     agreement: Agreement
     accuracy: Accuracy | None
+    hint: str | None = None
 
 
 def export_detector(
@@ -62,6 +64,8 @@ def export_detector(
     image_size_hw: tuple[int, int] | None = None,
     opset: int | None = None,
     external_data: bool = False,
+    max_batch: int = MAX_BATCH,
+    workspace_mib: int | None = None,
     overwrite: bool = False,
     revision: str = "main",
 ) -> Export:
@@ -84,6 +88,8 @@ def export_detector(
         image_size_hw: height and width of the input in pixels; the model's own by default.
         opset: ONNX operator set, by default the exporter's choice.
         external_data: weights in a file beside the graph.
+        max_batch: most pictures at once, where a format is tuned for it: TensorRT and Triton.
+        workspace_mib: most memory that a layer of a TensorRT engine may use on the GPU, in MiB; by default all.
         overwrite: replace an earlier export.
         revision: branch, tag or commit on the Hub.
 
@@ -108,22 +114,21 @@ def export_detector(
     reference = Detector.from_model(model, processor, device="cpu", image_size_hw=image_size_hw)
     before = None if data is None else require_average_precision(reference, data)
     with written_aside(folder) as aside:
-        target.write(
-            DetectorGraph(model, processor, options),
-            aside,
-            WriteOptions(
-                image_size_hw=reference.image_size_hw,
-                properties=_properties(reference, model.config, precision),
-                opset=opset,
-                external_data=external_data,
-                precision=precision,
-                calibration=calibration,
-            ),
+        writing = WriteOptions(
+            image_size_hw=reference.image_size_hw,
+            properties=_properties(reference, model.config, precision),
+            opset=opset,
+            external_data=external_data,
+            precision=precision,
+            calibration=calibration,
+            max_batch=max_batch,
+            workspace_mib=workspace_mib,
         )
+        target.write(DetectorGraph(model, processor, options), aside, writing)
         with no_progress_bars():
             model.config.save_pretrained(aside)
             processor.save_pretrained(aside)
-        exported = Detector.from_pretrained(aside, device="cpu")
+        exported = Detector.from_pretrained(aside, device=target.device)
         tolerance, accuracy = TOLERANCES[precision], None
         agreement = compare(reference, exported, pictures, tolerance)
         if data is not None:
@@ -133,7 +138,8 @@ def export_detector(
             require_accuracy(accuracy, precision)
         if accuracy is None or precision in ("float32", "float16"):
             require_agreement(agreement, tolerance)
-        done = Export(folder, folder / target.file, precision, agreement, accuracy)
+        hint = None if target.hint is None else target.hint(options, writing)
+        done = Export(folder, folder / target.file, precision, agreement, accuracy, hint)
         report = _report(model_name_or_path, target, options, reference.image_size_hw, done)
         (aside / REPORT_FILE).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     return done
@@ -179,6 +185,7 @@ def _report(
     source: str | os.PathLike, target: Target, options: GraphOptions, image_size_hw: tuple[int, int], done: Export
 ) -> dict[str, Any]:
     packages = ("torch", "transformers", *target.packages)
+    installed = packages_distributions()  # onnxruntime comes as onnxruntime-gpu, too
     return {
         "model": os.fspath(source),
         "format": target.name,
@@ -187,5 +194,5 @@ def _report(
         "graph": asdict(options),
         "agreement_with_pytorch": asdict(done.agreement),
         "average_precision": None if done.accuracy is None else asdict(done.accuracy),
-        "versions": {"hf_detr": __version__, **{name: version(name) for name in packages}},
+        "versions": {"hf_detr": __version__, **{name: version(installed[name][0]) for name in packages}},
     }

@@ -10,7 +10,10 @@ from hf_detr.errors import ExportError, did_you_mean
 if TYPE_CHECKING:
     import numpy as np
 
-    from hf_detr.export.graph import DetectorGraph
+    from hf_detr.export.graph import DetectorGraph, GraphOptions
+
+# Pictures that are put together in one call, at most, where a format has to know.
+MAX_BATCH = 8
 
 # What a model can compute in, with the short name that is understood too.
 PRECISIONS = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "int8": "int8"}
@@ -27,6 +30,8 @@ class WriteOptions:
         external_data: weights in a file beside the graph, where the format has both ways.
         precision: of the arithmetic, one of the target's `precisions`.
         calibration: ``uint8 (H, W, 3)`` RGB pictures, of which the ranges of int8 are taken.
+        max_batch: most pictures at once, where the format is tuned for it.
+        workspace_mib: most memory that a layer of an engine may use on the GPU, in MiB; by default all there is.
     """
 
     image_size_hw: tuple[int, int]
@@ -35,6 +40,8 @@ class WriteOptions:
     external_data: bool = False
     precision: str = "float32"
     calibration: "Sequence[np.ndarray] | None" = None
+    max_batch: int = MAX_BATCH
+    workspace_mib: int | None = None
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,8 @@ class Target:
         write: puts everything of the format into a folder that is there and empty. Raises ExportError where packages
             are missing or this machine cannot do it, before anything that takes long.
         one_picture: a graph of this format takes one picture at a time, whatever is asked for.
+        device: where what was written runs, to compare it.
+        hint: a line for people on what else can be done with it.
     """
 
     name: str
@@ -57,6 +66,8 @@ class Target:
     packages: tuple[str, ...]
     write: "Callable[[DetectorGraph, Path, WriteOptions], None]"
     one_picture: bool = False
+    device: str = "cpu"
+    hint: "Callable[[GraphOptions, WriteOptions], str] | None" = None
 
     def precision(self, name: str) -> str:
         """The precision called ``name``, or by its short name.
@@ -86,6 +97,13 @@ def _write_onnx(graph: "DetectorGraph", folder: Path, options: WriteOptions) -> 
     write_onnx(graph, folder, options)
 
 
+def _trtexec_hint(graph: "GraphOptions", options: WriteOptions) -> str:
+    from hf_detr.export.tensorrt_shapes import shape_ranges, trtexec_command
+
+    ranges = shape_ranges(graph, options.image_size_hw, options.max_batch)
+    return f"TensorRT from ONNX: {trtexec_command(ranges, 'model.onnx', 'model.engine', options.workspace_mib)}"
+
+
 def _write_openvino(graph: "DetectorGraph", folder: Path, options: WriteOptions) -> None:
     from hf_detr.export.openvino import write_openvino
 
@@ -110,14 +128,36 @@ def _write_executorch(graph: "DetectorGraph", folder: Path, options: WriteOption
     write_executorch(graph, folder, options)
 
 
+def _write_tensorrt(graph: "DetectorGraph", folder: Path, options: WriteOptions) -> None:
+    from hf_detr.export.tensorrt import write_tensorrt
+
+    write_tensorrt(graph, folder, options)
+
+
 TARGETS = {
     target.name: target
     for target in (
-        Target("onnx", "model.onnx", ("float32", "float16", "int8"), ("onnx", "onnxruntime"), _write_onnx),
+        Target(
+            "onnx",
+            "model.onnx",
+            ("float32", "float16", "int8"),
+            ("onnx", "onnxruntime"),
+            _write_onnx,
+            hint=_trtexec_hint,
+        ),
         Target("openvino", "openvino_model.xml", tuple(PRECISIONS), ("onnx", "openvino"), _write_openvino),
         Target("triton", "1/model.onnx", ("float32", "float16", "int8"), ("onnx", "onnxruntime"), _write_triton),
         Target("torch", "model.pt2", ("float32",), (), _write_torch),
         Target("executorch", "model.pte", ("float32",), ("executorch",), _write_executorch, one_picture=True),
+        Target(
+            "tensorrt",
+            "model.engine",
+            ("float32", "float16"),
+            ("onnx",),
+            _write_tensorrt,
+            device="cuda",
+            hint=_trtexec_hint,
+        ),
     )
 }
 

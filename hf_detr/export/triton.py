@@ -40,7 +40,6 @@ instance_group [ {{ kind: KIND_AUTO count: 1 }} ]
 dynamic_batching {{ max_queue_delay_microseconds: {delay} }}
 {parameters}
 """
-_MAX_BATCH = 8
 _QUEUE_DELAY_MICROSECONDS = 2000
 
 
@@ -71,7 +70,7 @@ def render_config(file: Path, options: WriteOptions) -> str:
 
     graph = onnx.load(file, load_external_data=False).graph
     return _CONFIG.format(
-        max_batch=_MAX_BATCH,
+        max_batch=options.max_batch,
         inputs=",\n".join(map(_tensor, graph.input)),
         outputs=",\n".join(map(_tensor, graph.output)),
         delay=_QUEUE_DELAY_MICROSECONDS,

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from hf_detr.errors import CheckpointError, HfDetrError
+from hf_detr.inference.backends import choose_device
 from hf_detr.inference.graph_backend import DETECTIONS, PREDICTIONS, GraphBackend
 from hf_detr.noise import quiet
 
@@ -42,7 +43,7 @@ class ExecuTorchBackend(GraphBackend):
                 from executorch.runtime import Runtime
         except ImportError as error:
             raise HfDetrError(f"Running a .pte file needs ExecuTorch: pip install executorch\n{error}") from error
-        if device is not None and torch.device(device).type != "cpu":
+        if device is not None and choose_device(device).type != "cpu":
             raise HfDetrError(f"ExecuTorch runs on the CPU here, not on {device}.")
         if num_threads is not None:
             portable_lib._unsafe_reset_threadpool(num_threads)

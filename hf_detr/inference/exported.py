@@ -12,6 +12,7 @@ from hf_detr.inference.backends import Backend
 from hf_detr.inference.executorch_backend import ExecuTorchBackend
 from hf_detr.inference.onnx_backend import OnnxBackend
 from hf_detr.inference.openvino_backend import OpenVinoBackend
+from hf_detr.inference.tensorrt_backend import TensorRtBackend
 from hf_detr.inference.torch_program_backend import TorchProgramBackend
 from hf_detr.registration import register
 
@@ -21,12 +22,15 @@ OPENVINO_FILE = "openvino_model.xml"
 TRITON_FILE = "1/model.onnx"  # the first version of a model in a Triton repository
 TORCH_FILE = "model.pt2"
 EXECUTORCH_FILE = "model.pte"
-_FILES = (ONNX_FILE, OPENVINO_FILE, TRITON_FILE, TORCH_FILE, EXECUTORCH_FILE)
+ENGINE_FILE = "model.engine"
+_FILES = (ONNX_FILE, OPENVINO_FILE, TRITON_FILE, TORCH_FILE, EXECUTORCH_FILE, ENGINE_FILE)
 _BACKENDS = {
     ".onnx": OnnxBackend,
     ".xml": OpenVinoBackend,
     ".pt2": TorchProgramBackend,
     ".pte": ExecuTorchBackend,
+    ".engine": TensorRtBackend,
+    ".plan": TensorRtBackend,
 }
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from hf_detr.errors import CheckpointError, HfDetrError
+from hf_detr.inference.backends import choose_device
 from hf_detr.inference.graph_backend import GraphBackend
 
 logger = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ class OpenVinoBackend(GraphBackend):
             import openvino
         except ImportError as error:
             raise HfDetrError("Running an OpenVINO model needs OpenVINO: pip install openvino.") from error
-        if device is not None and torch.device(device).type != "cpu":
+        if device is not None and choose_device(device).type != "cpu":
             raise HfDetrError(f"OpenVINO runs on the CPU here, not on {device}.")
         try:
             model = openvino.Core().read_model(path)
