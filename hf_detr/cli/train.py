@@ -59,7 +59,7 @@ def train(recipe: "Recipe") -> int:
         )
     splits = train_data.find_splits(recipe)
     if recipe.data.check_data and is_main:
-        train_data.refuse_bad_data(splits, recipe)
+        splits = train_data.refuse_bad_data(splits, recipe)
     trainer = train_setup.build_trainer(recipe, args, splits, checkpoint)
     if is_main:
         Path(args.output_dir).mkdir(parents=True, exist_ok=True)

@@ -68,8 +68,8 @@ def refuse_what_cannot_be_streamed(data: "DataArguments") -> None:
         raise RecipeError(f"shuffle_window must be 1 or more, got {data.shuffle_window}")
 
 
-def refuse_bad_data(splits: "dict[str, Split]", recipe: "Recipe") -> None:
-    """Report what `hf-detr check --fast` finds.
+def refuse_bad_data(splits: "dict[str, Split]", recipe: "Recipe") -> "dict[str, Split]":
+    """Report what `hf-detr check --fast` finds; the splits with the annotations that have been read for it.
 
     Raises:
         DatasetError: something cannot be trained on.
@@ -77,11 +77,13 @@ def refuse_bad_data(splits: "dict[str, Split]", recipe: "Recipe") -> None:
     from hf_detr.data.checks import check_fast
     from hf_detr.data.findings import errors_of, render_findings
     from hf_detr.data.index_cache import is_cached
+    from hf_detr.data.splits import read_splits
 
     used = {name: split for name, split in splits.items() if name in ("train", "valid")}
     for name in [name for name, split in used.items() if is_cached(split)]:
         path = used.pop(name).annotations_path
         logger.info("%s is not checked: it is large, and has not changed since it was read before.", path)
+    used = read_splits(used)
     size_hw = image_size_hw(recipe)
     if recipe.data.tile_size is None:
         findings = check_fast(used, num_queries=recipe.model.num_queries, image_size_hw=size_hw)
@@ -99,6 +101,7 @@ def refuse_bad_data(splits: "dict[str, Split]", recipe: "Recipe") -> None:
     warnings = [finding for finding in findings if finding.severity == "warning" or finding.check in skipped]
     if warnings:
         logger.warning("Training goes on with this data, but:\n%s", render_findings(warnings))
+    return splits | used
 
 
 def load_datasets(splits: "dict[str, Split]", recipe: "Recipe", args: "DetrTrainingArguments"):

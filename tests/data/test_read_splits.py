@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 
 from hf_detr.cli.main import main
+from hf_detr.cli.train_data import refuse_bad_data
 from hf_detr.data import formats
 from hf_detr.data.checks import check_dataset, check_fast
 from hf_detr.data.splits import Split, find_splits, load_index, read_splits
 from hf_detr.errors import DatasetError
+from hf_detr.recipes import load_recipe
 from tests.formats import make_csv, make_voc, make_yolo
 from tests.synthetic import make_coco
 
@@ -68,3 +70,10 @@ def test_what_cannot_be_read_is_reported_for_all_splits(tmp_path: Path) -> None:
     nowhere = {name: Split(name, tmp_path / name, tmp_path / f"{name}.json") for name in ("train", "valid")}
     with pytest.raises(DatasetError, match=r"train: no such folder of pictures.*\n.*valid: no such folder"):
         read_splits(nowhere)
+
+
+def test_a_run_reads_once_for_its_checks_and_its_data(data: Path, reads: list[str]) -> None:
+    splits = refuse_bad_data(find_splits(data), load_recipe(None, {"data": str(data)}))
+    for split in splits.values():
+        load_index(split)
+    assert reads == ["train", "valid"]
