@@ -14,6 +14,7 @@ CSS = """
   .gradio-container .main { padding: 12px !important; }
   /* one row, so that the results are not far */
   #picture-examples .gallery, #video-examples .gallery { flex-wrap: nowrap; overflow-x: auto; }
+  #picture-examples .gallery > *, #video-examples .gallery > * { flex: none; }
   #drawn, #video-drawn { height: auto !important; min-height: 200px; }
 }
 #head h1 { font-size: 1.7rem; line-height: 1.2; margin: .4rem 0 .3rem; overflow-wrap: anywhere; }

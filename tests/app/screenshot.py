@@ -17,12 +17,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", type=Path, help="such as that of `make demo`")
     parser.add_argument("picture", type=Path, help="what a visitor drops")
-    parser.add_argument("examples", type=Path, help="folder of pictures, of which ten are offered")
+    parser.add_argument("examples", type=Path, help="folder of pictures, of which eight are offered")
     parser.add_argument("--title", default="Handwritten digits")
     parser.add_argument("--width", type=int, default=1160, help="of the window in pixels")
     parser.add_argument("--output", type=Path, default=TARGET)
     args = parser.parse_args()
-    examples = sorted(args.examples.glob("*.jpg"))[:10]
+    examples = sorted(args.examples.glob("*.jpg"))[:8]
     detector = Detector.from_pretrained(args.model, device="cpu")
     with running_app(detector, name=args.title, examples=examples) as app, open_browser() as browser:
         page = visit(browser, app.local_url, width=args.width)
