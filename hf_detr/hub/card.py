@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from hf_detr.errors import CheckpointError
+from hf_detr.models.labels import THRESHOLDS_FIELD
 
 logger = logging.getLogger(__name__)
 
@@ -93,6 +94,7 @@ def model_card(folder: str | Path, model_id: str | None = None, *, license_id: s
         results=_results(metrics),
         model_id=model_id or folder.as_posix(),
         threshold=f"{metrics.get('threshold') or 0.5:.2g}",
+        thresholds=_thresholds(config),
         data=_data(facts, classes),
         training=_training(folder, facts),
         licence=f"`{license_id}`. The pictures it was trained on may come with terms of their own.{_teacher(facts)}",
@@ -234,6 +236,18 @@ def _metric_name(name: str) -> str:
 
 def _score(value: float | None) -> str:
     return "–" if value is None or not math.isfinite(value) or value < 0 else f"{value:.3f}"
+
+
+def _thresholds(config: dict[str, Any]) -> str:
+    """The confidence that each class has been given, nothing where none has."""
+    stored = config.get(THRESHOLDS_FIELD)
+    if not stored:
+        return ""
+    rows = [(name, f"{threshold:.2f}") for name, threshold in stored.items()]
+    listed = rows[:_LISTED_CLASSES]
+    more = f"\n\nAnd {len(rows) - len(listed)} more." if len(rows) > len(listed) else ""
+    heading = "Without a threshold, `Detector` uses those stored with the model, and 0.5 for other classes:"
+    return f"{heading}\n\n" + "\n".join(_table(("class", "threshold"), listed)) + more
 
 
 def _data(facts: RunFacts | None, classes: list[str]) -> str:

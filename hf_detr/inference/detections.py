@@ -89,10 +89,9 @@ class Detections:
 
     def captions(self) -> list[str]:
         """Class, score, and number of the track where there is one: ``"car 0.91 #3"``."""
-        tracks = ["" if track is None else f" #{track}" for track in self.tracks()]
-        return [
-            f"{label}{track} {score:.2f}" for label, track, score in zip(self.labels, tracks, self.scores, strict=True)
-        ]
+        numbers = ["" if track is None else f" #{track}" for track in self.tracks()]
+        captioned = zip(self.labels, self.scores, numbers, strict=True)
+        return [f"{label} {score:.2f}{number}" for label, score, number in captioned]
 
     def tracks(self) -> list[int | None]:
         """Number of the track of each object, None where it has none."""

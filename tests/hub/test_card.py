@@ -111,6 +111,15 @@ def test_card_of_a_bare_model_leaves_out_what_is_unknown(trained: Path) -> None:
     assert f'model="{trained.as_posix()}"' in card
 
 
+def test_card_lists_stored_thresholds(trained: Path) -> None:
+    assert "| threshold |" not in cards.model_card(trained)
+    path = trained / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "detection_thresholds": {"red": 0.314, "a|b": 0.7}}))
+    card = cards.model_card(trained)
+    assert "Without a threshold, `Detector` uses those stored with the model" in card
+    assert "| red | 0.31 |" in card and r"| a\|b | 0.70 |" in card
+
+
 def test_card_does_not_name_a_local_folder_as_base_model(trained: Path) -> None:
     for start in (str(trained), "../other", None):
         (trained / "recipe.yaml").write_text(yaml.safe_dump({"model": {"model_name_or_path": start}}))
