@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _DESCRIPTION = """\
 Write data sets in another format, with other splits, other classes or smaller pictures. The source is never changed.
 
-  hf-detr data convert my_data my_data_yolo --to yolo
+  hf-detr data convert my_data my_data_yolo --to yolo                # --outlines: polygons in place of boxes
   hf-detr data convert photos more_photos both --to coco --split 0.8/0.1/0.1
   hf-detr data convert my_data vehicles --to coco --merge car,truck=vehicle --drop person
   hf-detr data convert my_data small --to hub --resize 640
