@@ -32,7 +32,7 @@ ALLOWED_OF = {
 }
 # They take seconds to import, or are not installed everywhere: only inside the function that needs them.
 LATE = {
-    "albumentations", "av", "datasets", "executorch", "gradio", "hotcoco", "onnx", "onnx_ir", "onnxruntime",
+    "albumentations", "av", "datasets", "executorch", "gradio", "hotcoco", "nncf", "onnx", "onnx_ir", "onnxruntime",
     "openvino", "optimum", "pycocotools", "supervision", "tensorrt", "timm", "trackers",
 }  # fmt: skip
 PARTS_OF_THE_PAGE = ("controls", "events", "look", "page", "picture_tab", "video_tab")

@@ -9,7 +9,7 @@ from hf_detr import __version__
 
 PACKAGES = (
     "torch torchvision transformers accelerate huggingface_hub safetensors numpy scipy "
-    "opencv-python-headless pillow simplejpeg hotcoco pycocotools onnx onnxruntime openvino"
+    "opencv-python-headless pillow simplejpeg hotcoco pycocotools onnx onnxruntime openvino nncf"
 ).split()
 
 
