@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from hf_detr.cli.main import main
-from hf_detr.cli.predict import predict_to_folder
+from hf_detr.cli.predict_run import predict_to_folder
 from hf_detr.cli.sources import Sources
 from hf_detr.inference.detector import Detector
 from hf_detr.inference.video import VideoReader
