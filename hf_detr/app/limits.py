@@ -19,7 +19,7 @@ class AppLimits:
         max_megapixels: of a picture or of a frame of a video, read from the header before anything is decoded.
         max_video_seconds: length of a video.
         max_waiting: requests that may wait for the model; the next one is told to come back.
-        max_sessions: visitors whose last picture is kept for moving the threshold, 2 MB each. When one more comes,
+        max_sessions: visitors whose last picture is kept for moving the threshold, at 3 MB. When one more comes,
             whoever has been idle longest has to give the picture again.
         keep_minutes: how long files that were uploaded or made stay on the disk.
 

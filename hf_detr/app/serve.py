@@ -55,8 +55,7 @@ def running_app(
     from hf_detr.app.page import build_app
 
     limits = limits or AppLimits()
-    if port is not None:
-        _require_free(host or os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"), port)
+    _require_free(host or os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"), port)
     with _upload_folder():
         app = build_app(detector, limits, **page)
         body_limit = Middleware(BodyLimit, max_upload_bytes=limits.max_upload_bytes + _MULTIPART_ROOM)
@@ -79,11 +78,12 @@ def running_app(
                 state_session_capacity=limits.max_sessions,
                 app_kwargs={"middleware": [body_limit]},
             )
+        except OSError as error:
+            raise AppError(f"The page cannot be served: {error}") from error
+        try:
             if share and not app.share_url:
                 raise AppError("There is no public link to be had: see above for the reason. Leave out --share.")
             yield app
-        except OSError as error:
-            raise AppError(f"The page cannot be served: {error}") from error
         finally:
             app.close(verbose=False)
 
@@ -117,14 +117,22 @@ def require_gradio() -> None:
         raise AppError("The page needs Gradio: pip install 'hf_detr[app]'") from error
 
 
-def _require_free(host: str, port: int) -> None:
-    """Refuse an address that cannot be listened on, before Gradio tries for seconds."""
+def _require_free(host: str, port: int | None) -> None:
+    """Refuse an address that cannot be listened on, before Gradio tries for minutes; None is for any free port.
+
+    Raises:
+        AppError: the host is not one of this computer's, or the port is taken, not allowed or no port.
+    """
+    if port is not None and not 0 < port < 65536:
+        raise AppError(f"A port is a number from 1 to 65535, not {port}.")
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port or 0, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except OSError as error:
+        if port is None:
+            raise AppError(f"Cannot listen on {host}: {error.strerror}. Leave out --host, or try 0.0.0.0.") from error
         raise AppError(
             f"Cannot listen on {host} port {port}: {error.strerror}. Name another --port, or none: then it is the "
             "first free one from 7860 on."

@@ -100,7 +100,7 @@ def main(argv: list[str] | None = None) -> int:
     require_gradio()
     examples = find_examples(args.examples)
     page = {
-        "name": args.title or Path(args.model).resolve().name,
+        "name": args.title or name_of(args.model),
         "threshold": args.threshold,
         "examples": examples[:: max(1, len(examples) // MAX_EXAMPLES)][:MAX_EXAMPLES],
     }
@@ -131,6 +131,21 @@ def main(argv: list[str] | None = None) -> int:
     for file in write_space(args.model, args.space, limits=limits, loading=chosen, **page):
         print(file)
     return 0
+
+
+def name_of(model: str) -> str:
+    """What the page is called: the last part of folder or id, and for an exported model the folder above it too.
+
+    >>> name_of("runs/first"), name_of("user/detector")
+    ('first', 'detector')
+    """
+    from hf_detr.inference.exported import find_exported
+
+    exported = find_exported(model)
+    if exported is None:
+        return Path(model).resolve().name
+    folder = exported.resolve().parent
+    return f"{folder.parent.name} · {folder.name}"
 
 
 def find_examples(sources: list[str]) -> list[Path]:

@@ -173,8 +173,12 @@ def test_a_port_that_is_taken_is_named(detector):
         with pytest.raises(AppError, match=rf"Cannot listen on 127\.0\.0\.1 port {port}: .* Name another --port"):
             with running_app(detector, port=port):
                 pass
-    with pytest.raises(AppError, match=r"Cannot listen on 203\.0\.113\.1 port 8000"):
-        with running_app(detector, host="203.0.113.1", port=8000):
+    for address, message in (
+        ({"host": "203.0.113.1", "port": 8000}, r"Cannot listen on 203\.0\.113\.1 port 8000"),
+        ({"host": "203.0.113.1"}, r"Cannot listen on 203\.0\.113\.1: .*Leave out --host"),
+        ({"port": 70000}, "A port is a number from 1 to 65535, not 70000"),
+    ):
+        with pytest.raises(AppError, match=message), running_app(detector, **address):
             pass
 
 

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from hf_detr.cli.app import MAX_EXAMPLES, find_examples
+from hf_detr.cli.app import MAX_EXAMPLES, find_examples, name_of
 from hf_detr.cli.main import main
 from hf_detr.errors import AppError, DatasetError
 from tests.synthetic import images_folder, make_coco
@@ -76,6 +76,13 @@ def test_flags_that_make_no_sense_are_refused(capsys, flags, message):
 def test_limits_are_above_zero(capsys):
     code, _, err = app(capsys, "model", "--max_waiting", 0)
     assert code == 2 and "max_waiting must be above 0, got 0" in err
+
+
+def test_the_page_is_called_like_the_model(tmp_path):
+    (tmp_path / "first" / "onnx").mkdir(parents=True)
+    (tmp_path / "first" / "onnx" / "model.onnx").touch()
+    assert name_of(str(tmp_path / "first")) == "first" and name_of("user/detector") == "detector"
+    assert name_of(str(tmp_path / "first" / "onnx")) == "first · onnx"
 
 
 def test_examples_are_files(tmp_path):
