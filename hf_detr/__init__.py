@@ -20,6 +20,7 @@ _MODULE_OF = {
     "DetrTrainer": "hf_detr.training.trainer",
     "DetrTrainingArguments": "hf_detr.training.arguments",
     "DistillationArguments": "hf_detr.distillation.arguments",
+    "ExportedModel": "hf_detr.inference.exported_model",
     "ModelEma": "hf_detr.training.ema",
     "RTDetrV4Config": "hf_detr.models.rt_detr_v4.configuration_rt_detr_v4",
     "RTDetrV4ForObjectDetection": "hf_detr.models.rt_detr_v4.modeling_rt_detr_v4",

@@ -32,13 +32,24 @@ _BACKENDS = {
     ".engine": TensorRtBackend,
     ".plan": TensorRtBackend,
 }
+# Files of weights: whoever loads models says what to do with them.
+_WEIGHTS = (".pth", ".pt", ".safetensors", ".bin")
 
 
 def find_exported(model_name_or_path: str | os.PathLike) -> Path | None:
-    """The exported file that is meant: the file itself, or that of a folder without weights for PyTorch."""
+    """The exported file that is meant: the file itself, or that of a folder without weights for PyTorch.
+
+    Raises:
+        CheckpointError: a file that no runtime is for.
+    """
     path = Path(model_name_or_path).expanduser()
     if path.is_file() and path.suffix in _BACKENDS:
         return path
+    if path.is_file() and path.suffix not in _WEIGHTS:
+        raise CheckpointError(
+            f"{path}: there is no runtime for {path.suffix or 'a file without ending'}. Exported models end in "
+            f"{', '.join(_BACKENDS)}; other models are folders."
+        )
     if not path.is_dir() or any(path.glob("model*.safetensors")):
         return None
     return next((path / name for name in _FILES if (path / name).is_file()), None)
