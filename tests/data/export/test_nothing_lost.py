@@ -412,3 +412,13 @@ def test_what_is_not_read_from_other_formats_is_said(tmp_path: Path) -> None:
     notes = convert(tmp_path / "pose", tmp_path / "three", "coco").notes
     assert notes == ("train: The keypoints are left out.",)
     assert read(tmp_path / "three")["annotations"][0]["bbox"] == pytest.approx([3.6, 3.6, 1.8, 1.8])
+
+
+def test_nan_beside_boxes_stays_nan(tmp_path: Path) -> None:
+    """JSON has none, but files do."""
+    image = {"id": 1, "file_name": "a.png", "height": SIZE_HW[0], "width": SIZE_HW[1], "gain": float("inf")}
+    row = {"id": "x", "image_id": 1, "category_id": 7, "bbox": [1, 1, 9, 9], "score": float("nan"), "null": None}
+    content = {"images": [image], "annotations": [row], "categories": [{"id": 7, "name": "cat"}]}
+    convert(write(tmp_path / "in", {"train": content}), tmp_path / "out", "coco")
+    assert repr(read(tmp_path / "out")["annotations"]) == repr([row])
+    assert read(tmp_path / "out")["images"] == [image]
