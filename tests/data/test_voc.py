@@ -9,12 +9,11 @@ from hypothesis import strategies as st
 
 from hf_detr.data.checks import check_dataset
 from hf_detr.data.loaders import load_voc
-from hf_detr.data.report import DatasetReport
 from hf_detr.data.splits import explicit_split, find_splits, load_index
 from hf_detr.data.voc_xml import parse_annotation
 from hf_detr.errors import DatasetError
-from tests.formats import make_voc, voc_xml
 from tests.data.checks.reading import found
+from tests.formats import make_voc, voc_xml
 from tests.synthetic import make_coco
 
 
