@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _DESCRIPTION = """\
 Measure latency and throughput of models side by side, each on its own runtime: folders of
-`hf-detr train` in PyTorch, folders of `hf-detr export` in ONNX Runtime or OpenVINO.
+`hf-detr train` in PyTorch, folders of `hf-detr export` in ONNX Runtime, OpenVINO, TensorRT or ExecuTorch.
 
   hf-detr benchmark runs/first runs/first/onnx runs/first/openvino
   hf-detr benchmark runs/*/onnx --batch_sizes 1 8 --num_threads 2

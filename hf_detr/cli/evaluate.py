@@ -39,7 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="hf-detr evaluate", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("model", help="folder that `hf-detr train` wrote, or a Hub id")
+    parser.add_argument("model", help="folder of `hf-detr train` or `hf-detr export`, or a Hub id")
     data = parser.add_argument_group("data")
     data.add_argument("--data", metavar="DIR", help="data set in one of the usual layouts, or USER/NAME on the Hub")
     data.add_argument("--split", choices=["valid", "test", "train"], default="valid", help="default: valid")

@@ -23,7 +23,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGrou
         metavar="PX",
         help="input size, one number or height and width; default: the one the model was trained with",
     )
-    running.add_argument("--device", help="such as cpu, cuda or cuda:1; default: the best there is")
+    running.add_argument("--device", help="such as cpu, cuda:1, or tensorrt for ONNX; default: the best there is")
     return running
 
 
