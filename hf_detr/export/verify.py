@@ -48,7 +48,7 @@ TOLERANCES = {
     "float32": Tolerance(score=1e-3, box=1e-3, missing=0.0, rounding=2e-7, faint=0.0),
     "float16": Tolerance(score=0.03, box=0.005, missing=0.01, rounding=5e-4, faint=0.3),
     "bfloat16": Tolerance(score=0.25, box=0.03, missing=0.05, rounding=4e-3, faint=0.3),
-    "int8": Tolerance(score=0.25, box=0.03, missing=0.05, rounding=4e-3, faint=0.3),
+    "int8": Tolerance(score=0.25, box=0.03, missing=0.15, rounding=4e-3, faint=0.3),
 }
 
 
