@@ -9,6 +9,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from benchmarks.differences import table
+
 Found = Mapping[str, Any]
 
 _HEAD = """\
@@ -61,16 +63,24 @@ def render_page(found: Mapping[str, tuple[Found | None, Found | None]]) -> str:
     Args:
         found: by name of a model, what its export and its latency gave, None where that has not been done.
     """
-    exports = [export for export, _ in found.values() if export]
+    done = [export for export, _ in found.values() if export]
+    exports = [export for export in done if not refusals(export)]
     timings = {name: timing for name, (_, timing) in found.items() if timing}
     parts = [_HEAD, _EXPORTS_HEAD.format(pictures=_only({e["onnx"]["agreement"]["pictures"] for e in exports}))]
     parts.append(_made_by("export", [export["environment"] for export in exports]))
-    parts.append(_table(_EXPORT_COLUMNS, [_export_row(export) for export in exports]))
+    parts.append(table([_EXPORT_COLUMNS, *map(_export_row, exports)]) + "\n")
+    for export in done:
+        parts += [f"{export['model']} is refused, {to}: {message}\n" for to, message in refusals(export).items()]
     if timings:
         parts.append(_LATENCY_HEAD.format(threads=_only({timing["threads"] for timing in timings.values()})))
         parts.append(_made_by("latency", [timing["environment"] for timing in timings.values()]))
-        parts.append(_table(_LATENCY_COLUMNS, [_latency_row(name, t) for name, t in timings.items()]))
+        parts.append(table([_LATENCY_COLUMNS, *(_latency_row(name, t) for name, t in timings.items())]) + "\n")
     return "\n".join(parts)
+
+
+def refusals(export: Found) -> dict[str, str]:
+    """Why a model was not exported, by format."""
+    return {to: part["error"] for to, part in export.items() if isinstance(part, dict) and "error" in part}
 
 
 _EXPORT_COLUMNS = (
@@ -92,7 +102,7 @@ def _export_row(export: Found) -> list[str]:
     onnx, openvino, stock = export["onnx"], export["openvino"], export["stock"]
     agreement = onnx["agreement"]
     return [
-        export["model"],
+        export["model"].replace("/", " "),
         f"{onnx['seconds']:.0f}",
         f"{openvino['seconds']:.0f}",
         str(onnx["nodes"]),
@@ -107,15 +117,20 @@ def _export_row(export: Found) -> list[str]:
 def _latency_row(name: str, timing: Found) -> list[str]:
     seconds = timing["median_seconds"]
     ratios = (("onnx", "eager"), ("onnx", "stock_onnx"), ("openvino", "eager"), ("openvino", "stock_openvino"))
-    return [name, f"{1000 * seconds['eager']:.0f}", *(f"{seconds[a] / seconds[b]:.2f}" for a, b in ratios)]
+    return [
+        name.replace("/", " "),
+        f"{1000 * seconds['eager']:.0f}",
+        *(f"{seconds[a] / seconds[b]:.2f}" for a, b in ratios),
+    ]
 
 
 def _made_by(phase: str, environments: list[Found]) -> str:
     """The command, and on what it ran; all models on the same."""
     facts = {name: _only({environment[name] for environment in environments}) for name in ("machine", "versions")}
-    dates = " to ".join(sorted({environment["date"] for environment in environments})[:: max(1, len(environments))])
+    dates = sorted({environment["date"] for environment in environments})
+    days = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
     command = f"python benchmarks/export_table.py --phase {phase} --output OUT"
-    return f"`{command}`, {dates}, {facts['machine']}, {facts['versions']}:\n"
+    return f"`{command}`, {days}, {facts['machine']}, {facts['versions']}:\n"
 
 
 def _only(values: set) -> Any:
@@ -127,8 +142,3 @@ def _only(values: set) -> Any:
     if len(values) != 1:
         raise SystemExit(f"The results were not made alike: {', '.join(map(str, sorted(values)))}.")
     return values.pop()
-
-
-def _table(columns: tuple[str, ...], rows: list[list[str]]) -> str:
-    lines = [f"| {' | '.join(row)} |" for row in (columns, *rows)]
-    return "\n".join([lines[0], "|---" * len(columns) + "|", *lines[1:]]) + "\n"

@@ -23,7 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
 from functools import partial
 from multiprocessing import get_context
@@ -38,7 +38,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.differences import build_stock
-from benchmarks.export_page import environment, render_page
+from benchmarks.export_page import environment, refusals, render_page
 from benchmarks.random_models import MODELS, build_random_model
 from hf_detr import Detector, export_detector
 from hf_detr.errors import HfDetrError
@@ -56,6 +56,7 @@ EXPORT_FILE, LATENCY_FILE = "export.json", "latency.json"
 def export_model(name: str, folder: Path) -> None:
     """Export one model in every way, into `folder`, and write down what is found."""
     torch.set_num_threads(1)
+    folder.mkdir(parents=True, exist_ok=True)
     model, processor = build_random_model(name)
     pictures = made_up_pictures(PICTURES, (480, 640))
     found: dict[str, Any] = {"model": name, "parameters": sum(p.numel() for p in model.parameters())}
@@ -176,21 +177,31 @@ def _seconds(run: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def do_models(names: Sequence[str], output: Path, result_file: str, work: Callable[[str, Path], None]) -> None:
-    """Do what is not done yet, each model in a process of its own, whose memory goes with it."""
-    with tqdm([name for name in names if not _is_done(output / name / result_file)], unit=" models") as bar:
-        for name in bar:
-            bar.set_postfix_str(name)
-            folder = output / name
-            folder.mkdir(parents=True, exist_ok=True)
-            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-                process.submit(work, name, folder).result()
+def do_models(
+    names: Sequence[str], output: Path, result_file: str, work: Callable[[str, Path], None], workers: int = 1
+) -> dict[str, BaseException]:
+    """Do what is not done yet, each model in a process of its own, whose memory goes with it.
+
+    Returns:
+        What went wrong, by model.
+    """
+    left = [name for name in names if not _is_done(output / name / result_file)]
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), max_tasks_per_child=1)
+    failed = {}
+    try:
+        futures = {pool.submit(work, name, output / name): name for name in left}
+        for future in tqdm(as_completed(futures), total=len(futures), unit=" models"):
+            if future.exception() is not None:
+                failed[futures[future]] = future.exception()
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return failed
 
 
 def _is_done(file: Path) -> bool:
     """A model that could not be exported is tried again."""
     found = _read(file)
-    return found is not None and not any("error" in part for part in found.values() if isinstance(part, dict))
+    return found is not None and not refusals(found)
 
 
 def _read(file: Path) -> dict[str, Any] | None:
@@ -202,18 +213,20 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--phase", choices=["export", "latency", "table"], required=True)
     parser.add_argument("--output", type=Path, required=True, metavar="OUT", help="folder of exports and results")
     parser.add_argument("--only", nargs="+", choices=MODELS, default=MODELS, metavar="NAME", help="such as d_fine/s")
-    parser.add_argument("--threads", type=int, default=2, help="of every runtime; default: 2")
+    parser.add_argument("--workers", type=int, default=1, help="models that are exported at once; default: 1")
+    parser.add_argument("--threads", type=int, default=2, help="of every runtime, for latency; default: 2")
     parser.add_argument("--seconds", type=float, default=8, help="of timing for a model; default: 8")
     parser.add_argument("--keep", action="store_true", help="keep the exports after their latency is known")
     parser.add_argument("--page", type=Path, default=PAGE, help="what the table phase writes; default: in docs")
     args = parser.parse_args(argv)
+    failed: dict[str, BaseException] = {}
     match args.phase:
         case "export":
-            do_models(args.only, args.output, EXPORT_FILE, export_model)
+            failed = do_models(args.only, args.output, EXPORT_FILE, export_model, args.workers)
         case "latency":
             exported = [name for name in args.only if _is_done(args.output / name / EXPORT_FILE)]
             work = partial(time_model, threads=args.threads, seconds=args.seconds, keep=args.keep)
-            do_models(exported, args.output, LATENCY_FILE, work)
+            failed = do_models(exported, args.output, LATENCY_FILE, work)
         case "table":
             found = {
                 name: (_read(args.output / name / EXPORT_FILE), _read(args.output / name / LATENCY_FILE))
@@ -221,7 +234,9 @@ def main(argv: list[str] | None = None) -> int:
             }
             args.page.write_text(render_page(found), encoding="utf-8")
             print(args.page)
-    return 0
+    for name, error in failed.items():
+        print(f"{name}: {type(error).__name__}: {error}", file=sys.stderr)
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":
