@@ -41,12 +41,12 @@ def write_instead(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
 
 @pytest.fixture
 def broken(exports: dict[str, Path], tmp_path: Path) -> Path:
-    """The int8 file with the classes in reverse: the same boxes and confidences, called wrongly."""
+    """The int8 file with the weights of the classes negated: the same boxes, called wrongly."""
     model = onnx.load(exports["int8"] / "model.onnx")
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     last = next(n for n in model.graph.node if n.op_type == "MatMul" and "class_embed.1/" in n.name)
     weight = constants[last.input[1]]
-    weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight)[:, ::-1].copy(), weight.name))
+    weight.CopyFrom(numpy_helper.from_array(-numpy_helper.to_array(weight), weight.name))
     onnx.save(model, tmp_path / "broken.onnx")
     return tmp_path / "broken.onnx"
 
