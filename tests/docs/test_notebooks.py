@@ -11,6 +11,7 @@ from nbclient import NotebookClient
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 FINETUNE = NOTEBOOKS / "01_finetune_your_data.ipynb"
 DISTIL = NOTEBOOKS / "02_distill_from_dinov3.ipynb"
+EXPORT = NOTEBOOKS / "03_export_and_serve.ipynb"
 
 
 def run_fast(path: Path, folder: Path) -> nbformat.NotebookNode:
@@ -31,6 +32,11 @@ def finetune(tmp_path_factory: pytest.TempPathFactory) -> nbformat.NotebookNode:
 @pytest.fixture(scope="module")
 def distil(tmp_path_factory: pytest.TempPathFactory) -> nbformat.NotebookNode:
     return run_fast(DISTIL, tmp_path_factory.mktemp("notebook"))
+
+
+@pytest.fixture(scope="module")
+def export(tmp_path_factory: pytest.TempPathFactory) -> nbformat.NotebookNode:
+    return run_fast(EXPORT, tmp_path_factory.mktemp("notebook"))
 
 
 def outputs_of(notebook: nbformat.NotebookNode, code: str) -> list[nbformat.NotebookNode]:
@@ -82,6 +88,33 @@ def test_what_is_saved_has_nothing_of_the_teacher(distil: nbformat.NotebookNode)
         printed(outputs_of(distil, code)).split(" million")[0] for code in ("size_before = sum", "size_after = sum")
     )
     assert before == after
+
+
+@pytest.mark.slow  # three exports
+def test_exports_agree_and_keep_their_ap(export: nbformat.NotebookNode) -> None:
+    assert re.search(r"^\d+ of \d+ detections in 16 pictures agree", printed(outputs_of(export, "onnx.accuracy")))
+    rows = re.findall(r"(\w+) +([\d.]+) MB   AP ([\d.]+) -> ([\d.]+)", printed(outputs_of(export, 'precision="int8"')))
+    assert [name for name, *_ in rows] == ["onnx", "openvino", "int8"]
+    assert float(rows[2][1]) < 0.8 * float(rows[1][1])
+
+
+@pytest.mark.slow
+def test_runtimes_find_the_same_and_are_timed(export: nbformat.NotebookNode) -> None:
+    runtimes = ["PyTorch", "ONNX Runtime", "OpenVINO", "OpenVINO int8"]
+    found = printed(outputs_of(export, "detectors = {")).splitlines()
+    assert [line[:16].strip() for line in found] == runtimes
+    assert found[0][16:] == found[1][16:] == found[2][16:]
+    _, *timed = printed(outputs_of(export, "time_detectors(")).splitlines()
+    assert [line[:15].strip() for line in timed] == runtimes
+    assert all(float(line.split()[-4]) > 0 for line in timed)
+
+
+@pytest.mark.slow
+def test_objects_are_followed_and_the_space_is_complete(export: nbformat.NotebookNode) -> None:
+    assert re.match(r"40 frames, \d+ objects followed", printed(outputs_of(export, "detect_video(")))
+    assert any("image/png" in output.get("data", {}) for output in outputs_of(export, "detect_video("))
+    (files,) = (o.data["text/plain"] for o in outputs_of(export, "write_space(") if o.output_type == "execute_result")
+    assert all(name in files for name in ("app.py", "requirements.txt", "README.md", "model/openvino_model.xml"))
 
 
 def test_notebooks_are_committed_without_outputs() -> None:
