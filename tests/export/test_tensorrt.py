@@ -1,6 +1,7 @@
 """Engines of TensorRT: their shapes, the `trtexec` line, our calls of its API, and what happens without it."""
 
 import contextlib
+import dataclasses
 import importlib.util
 import json
 import sys
@@ -15,6 +16,7 @@ from hf_detr.errors import CheckpointError, ExportError, HfDetrError
 from hf_detr.export import tensorrt as export_tensorrt
 from hf_detr.export.folder import export_detector
 from hf_detr.export.graph import GraphOptions
+from hf_detr.export.targets import TARGETS, WriteOptions
 from hf_detr.export.tensorrt_shapes import shape_ranges, trtexec_command
 from hf_detr.export.verify import made_up_pictures
 from hf_detr.inference import tensorrt_backend
@@ -56,6 +58,15 @@ def test_the_trtexec_line() -> None:
     fixed = shape_ranges(GraphOptions(dynamic_batch=False), (640, 640), max_batch=8)
     assert trtexec_command(fixed, "my model.onnx", "out.engine", None) == (
         "trtexec '--onnx=my model.onnx' --saveEngine=out.engine --stronglyTyped --noTF32"
+    )
+
+
+@pytest.mark.parametrize("name", ["onnx", "tensorrt"])
+def test_exports_that_trtexec_can_take_up_say_how(name: str) -> None:
+    hint = TARGETS[name].hint(GraphOptions(dynamic_batch=False), WriteOptions((64, 64), {}, workspace_mib=64))
+    assert hint == (
+        "TensorRT from ONNX: trtexec --onnx=model.onnx --saveEngine=model.engine --stronglyTyped --noTF32 "
+        "--memPoolSize=workspace:64"
     )
 
 
@@ -105,10 +116,6 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> types.ModuleTyp
 
 
 def _on_cpu(name: str):
-    import dataclasses
-
-    from hf_detr.export.targets import TARGETS
-
     return dataclasses.replace(TARGETS[name], device="cpu")
 
 
