@@ -24,6 +24,8 @@ NAMES = {
 # The input that an operator computes on, where it is not the first.
 _COMPUTED = {"Where": 1}
 _MOST_TOP_K = 3839
+# Discrete sampling clips whole coordinates; the table has only those of fractions. docs/tensorrt.md says so.
+BEYOND_THE_TABLE = {"rt_detr_v2_dsp": {"Clip of INT64"}}
 
 
 def unsupported(model: onnx.ModelProto) -> list[str]:
@@ -82,14 +84,15 @@ def exported(name: str, folder: Path, options: GraphOptions, precision: str = "f
 )
 def test_every_operator_is_one_that_tensorrt_documents(name: str, tmp_path: Path) -> None:
     model = exported(name, tmp_path, GraphOptions(with_postprocess=True, uint8_input=True), "float16")
-    assert unsupported(model) == []
+    assert set(unsupported(model)) == BEYOND_THE_TABLE.get(name, set())
     assert 9 <= model.opset_import[0].version <= 24
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TINY_FAMILIES)
 def test_graphs_of_any_size_too(name: str, tmp_path: Path) -> None:
-    assert unsupported(exported(name, tmp_path, GraphOptions(dynamic_size=True))) == []
+    found = unsupported(exported(name, tmp_path, GraphOptions(dynamic_size=True)))
+    assert set(found) == BEYOND_THE_TABLE.get(name, set())
 
 
 def test_what_tensorrt_does_not_have_is_found() -> None:
