@@ -106,7 +106,10 @@ class AugmentArguments:
     """
 
     photometric_prob: float = field(
-        default=0.5, metadata={"help": "Chance of changed brightness, contrast, saturation and hue."}
+        default=0.5,
+        metadata={
+            "help": "Chance of each change of colours: brightness, contrast, saturation, hue, order of the channels."
+        },
     )
     zoom_out_prob: float = field(
         default=0.5, metadata={"help": "Chance that the picture shrinks on a canvas up to 4 times as wide and high."}

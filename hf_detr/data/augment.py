@@ -101,14 +101,12 @@ def build_augmentation(
 
 @dataclass(frozen=True)
 class RandomColours:
-    """Brightness, contrast, saturation, hue and channel order with chance ``prob``, see `distort_colours`."""
+    """Brightness, contrast, saturation, hue and channel order, each with chance ``prob``, see `distort_colours`."""
 
     prob: float
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        if rng.random() >= self.prob:
-            return sample
-        return sample | {"image": distort_colours(sample["image"], rng)}
+        return sample | {"image": distort_colours(sample["image"], rng, prob=self.prob)}
 
 
 @dataclass(frozen=True)
