@@ -8,6 +8,7 @@ from transformers import PreTrainedModel
 
 from hf_detr.losses.criterion import DetrCriterion, KnownPairs, OutputStack
 from hf_detr.losses.options import CriterionOptions, criterion_options
+from hf_detr.models.reference_arithmetic import use_reference_arithmetic
 from hf_detr.models.rt_detr_v2.look_forward_twice import look_forward_twice
 
 
@@ -25,7 +26,9 @@ def attach_criterion(model: PreTrainedModel, *, tie_break: str = "stable") -> De
 
     Args:
         model: a D-FINE, DEIM, RT-DETRv2, RT-DETRv4 or DEIMv2 detector.
-        tie_break: ``"stable"``, or ``"reference"`` to follow the official order, see `matcher.union_of_matches`.
+        tie_break: ``"stable"``, or ``"reference"`` to compare with figures of the authors' code: ties in the union
+            of matches are broken in their order (`matcher.union_of_matches`), and the model computes in their order of
+            float32 operations from then on, which is slower (`use_reference_arithmetic`).
 
     Returns:
         The criterion; its `use_iou_matching` switches DEIMv2's late matcher on.
@@ -34,6 +37,8 @@ def attach_criterion(model: PreTrainedModel, *, tie_break: str = "stable") -> De
         TrainingError: no criterion is known for the model's configuration.
     """
     criterion = DetrCriterion(criterion_options(model.config), tie_break=tie_break)
+    if tie_break == "reference":
+        use_reference_arithmetic(model)
 
     # A function, as the setter of `loss_function` never sees an nn.Module: torch files modules as submodules.
     def loss_function(
