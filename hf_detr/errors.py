@@ -36,6 +36,16 @@ class AppError(HfDetrError):
     """The page of a model cannot be served, or cannot take what was given to it."""
 
 
+def reason_of(error: BaseException, line: int = 0) -> str:
+    """One line of what another library's error says; the error's kind where it says nothing.
+
+    >>> reason_of(ValueError("no such file\\nTraceback: ..."))
+    'no such file'
+    """
+    said = str(error).strip().splitlines()
+    return said[line].strip() if said else type(error).__name__
+
+
 def nearest(word: str, options: Iterable[str]) -> str | None:
     """The option spelled most like `word`, or None where none comes near."""
     matches = difflib.get_close_matches(word, list(options), n=1, cutoff=0.6)

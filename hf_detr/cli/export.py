@@ -199,6 +199,8 @@ def run(parser: argparse.ArgumentParser, args: argparse.Namespace, folder: Path)
     size = sum(file.stat().st_size for file in done.folder.rglob("*") if file.is_file())
     print(f"{done.file}  {done.precision}, the folder has {size / 1e6:.1f} MB")
     print(f"Compared with PyTorch: {done.agreement.describe()}.")
+    if done.agreement.made_up:
+        print("Pictures that the model is made for tell more: give some with --images, or a data set with --data.")
     if done.agreement.undecided:
         print(
             f"{done.agreement.undecided} more detections depend on how the pixels are rounded, as in an untrained "

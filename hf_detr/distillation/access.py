@@ -5,7 +5,7 @@ from pathlib import Path
 
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
-from hf_detr.errors import CheckpointError
+from hf_detr.errors import CheckpointError, reason_of
 
 UNGATED = "timm/vit_small_patch16_dinov3.lvd1689m (or vit_base_, vit_large_) and timm/convnext_tiny.dinov3_lvd1689m"
 
@@ -34,7 +34,7 @@ def unreadable_teacher(name: str, revision: str, error: BaseException) -> Checkp
             f"there is no teacher {name} on the Hub, or it is private. Check the name; for a private one, sign in "
             f"with `hf auth login`.\n{_ALTERNATIVES}"
         )
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    reason = reason_of(error)
     if Path(name).exists():
         return CheckpointError(
             f"cannot read the teacher {name}: {reason}\nThe folder may be half-copied: copy it again.\n{_ALTERNATIVES}"

@@ -11,7 +11,7 @@ from hf_detr.distillation.dinov3_files import load_from_file
 from hf_detr.distillation.geometry import MapGeometry, measure_geometry, to_map
 from hf_detr.distillation.networks import LoadedNetwork, load_from_transformers
 from hf_detr.distillation.timm_networks import PREFIX, is_timm_folder, load_from_timm
-from hf_detr.errors import CheckpointError
+from hf_detr.errors import CheckpointError, reason_of
 
 STUDENT_STRIDE = 32  # pixels of the student's image per place of the compared maps
 
@@ -151,8 +151,7 @@ def load_teacher(name: str, *, revision: str = "main", dtype: str = "auto", comp
         raise CheckpointError(f"the teacher {name} gives no map of features: {error}.") from error
     except (RuntimeError, ValueError, TypeError, AssertionError) as error:
         raise CheckpointError(
-            f"the teacher {name} cannot be run on a picture of another size than its own: "
-            f"{str(error).splitlines()[0] if str(error) else type(error).__name__}"
+            f"the teacher {name} cannot be run on a picture of another size than its own: {reason_of(error)}"
         ) from error
     if geometry.stride > STUDENT_STRIDE:
         raise CheckpointError(

@@ -64,6 +64,7 @@ class Agreement:
         extra: detections that only the exported model makes.
         score: largest difference of the confidence of partners.
         box: largest difference of their corners, as a share of the picture's longer side.
+        made_up: whether the pictures were drawn for want of real ones, which tells less.
     """
 
     pictures: int
@@ -73,11 +74,15 @@ class Agreement:
     extra: int
     score: float
     box: float
+    made_up: bool = False
 
     def describe(self) -> str:
         """One line for people."""
+        pictures = f"{self.pictures} made-up pictures" if self.made_up else f"{self.pictures} pictures"
+        if self.decided == 0:
+            return f"the model is sure of nothing in {pictures}, so there was nothing to compare"
         return (
-            f"{self.decided - self.missing} of {self.decided} detections in {self.pictures} pictures agree; largest "
+            f"{self.decided - self.missing} of {self.decided} detections in {pictures} agree; largest "
             f"difference {self.score:.1e} in confidence, {self.box:.1e} of the picture's side in position"
         )
 

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from hf_detr import __version__
-from hf_detr.errors import CheckpointError, HubError
+from hf_detr.errors import CheckpointError, HubError, reason_of
 from hf_detr.hub.card import METRICS_FILE, RECIPE_FILE, write_model_card
 
 # What is published. Checkpoints, optimizer states and logs below the folder stay at home.
@@ -165,7 +165,7 @@ def _hub_errors(repo_id: str) -> Iterator[None]:
 
 def _explained(error: Any, repo_id: str) -> str:
     status = error.response.status_code
-    said = error.server_message or str(error).splitlines()[0]
+    said = error.server_message or reason_of(error)
     if status == 401:
         return f"The Hub does not accept the access token: {said}. Run `hf auth login` again, or give another token."
     if status == 403:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from hf_detr.cache import cache_folder
-from hf_detr.errors import CheckpointError, HfDetrError
+from hf_detr.errors import CheckpointError, HfDetrError, reason_of
 from hf_detr.inference.backends import choose_device
 from hf_detr.inference.graph_backend import GraphBackend
 
@@ -46,8 +46,9 @@ class OnnxBackend(GraphBackend):
         try:
             self.session = onnxruntime.InferenceSession(str(path), options, providers=providers)
         except Exception as error:  # its errors have no common base of their own
-            reason = str(error).strip().splitlines()[0]
-            raise CheckpointError(f"{path}: ONNX Runtime cannot load this file: {reason}\nExport it again.") from error
+            raise CheckpointError(
+                f"{path}: ONNX Runtime cannot load this file: {reason_of(error)}\nExport it again."
+            ) from error
         inputs = {value.name: value for value in self.session.get_inputs()}
         outputs = {value.name: value for value in self.session.get_outputs()}
         super().__init__(

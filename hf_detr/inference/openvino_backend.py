@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hf_detr.errors import CheckpointError, HfDetrError
+from hf_detr.errors import CheckpointError, HfDetrError, reason_of
 from hf_detr.inference.backends import choose_device
 from hf_detr.inference.graph_backend import GraphBackend
 
@@ -41,7 +41,7 @@ class OpenVinoBackend(GraphBackend):
         try:
             model = openvino.Core().read_model(path)
         except RuntimeError as error:
-            reason = str(error).strip().splitlines()[-1]
+            reason = reason_of(error, line=-1)  # the lines before say where in OpenVINO
             raise CheckpointError(f"{path}: OpenVINO cannot load this file: {reason}\nExport it again.") from error
         inputs = {value.any_name: value for value in model.inputs}
         outputs = {value.any_name: value for value in model.outputs}

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from hf_detr.errors import CheckpointError
+from hf_detr.errors import CheckpointError, reason_of
 from hf_detr.inference.backends import choose_device
 from hf_detr.inference.graph_backend import GraphBackend
 from hf_detr.noise import quiet
@@ -32,8 +32,9 @@ class TorchProgramBackend(GraphBackend):
             with quiet():
                 program = torch.export.load(path)
         except Exception as error:  # damage shows wherever the reader comes to it, as errors of any kind
-            reason = str(error).strip().splitlines()[0]
-            raise CheckpointError(f"{path}: torch.export cannot load this file: {reason}\nExport it again.") from error
+            raise CheckpointError(
+                f"{path}: torch.export cannot load this file: {reason_of(error)}\nExport it again."
+            ) from error
         if chosen.type != "cpu":
             program = torch.export.passes.move_to_device_pass(program, chosen)
         values = {node.name: node.meta["val"] for node in program.graph.nodes if "val" in node.meta}

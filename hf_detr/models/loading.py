@@ -16,7 +16,7 @@ from transformers import AutoConfig, AutoImageProcessor, PreTrainedModel
 from transformers.image_utils import SizeDict
 from transformers.utils import logging as transformers_logging
 
-from hf_detr.errors import CheckpointError, did_you_mean
+from hf_detr.errors import CheckpointError, did_you_mean, reason_of
 from hf_detr.models.denoising import use_paper_denoising
 from hf_detr.models.families import (
     build_config,
@@ -349,7 +349,7 @@ def _check_local_folder(source: str) -> None:
 
 
 def _unreadable(source: str, what: str, error: Exception) -> CheckpointError:
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    reason = reason_of(error)
     if Path(source).expanduser().exists():
         advice = "The folder may be half-written: use another checkpoint, or save this one again."
     else:

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from hf_detr.distillation.student import PROJECTOR
-from hf_detr.errors import TrainingError
+from hf_detr.errors import TrainingError, reason_of
 
 logger = logging.getLogger(__name__)
 
@@ -168,7 +168,7 @@ def _fail(staging: Path, error: Exception) -> None:
     previous = last_complete_checkpoint(run)
     kept = f"{previous} is intact" if previous else "no earlier checkpoint was there"
     raise TrainingError(
-        f"Cannot save a checkpoint in {run}: {str(error).splitlines()[0]} ({free:.0f} MiB free on that disk); {kept}. "
+        f"Cannot save a checkpoint in {run}: {reason_of(error)} ({free:.0f} MiB free on that disk); {kept}. "
         f"Make room, then continue with --resume --output_dir {run}."
     ) from error
 

@@ -1,6 +1,7 @@
 """`hf-detr export`: which pictures it takes, and what it prints."""
 
 import argparse
+import json
 import re
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from hf_detr.cli import export
 from hf_detr.cli.main import main
+from hf_detr.export.verify import Agreement
 from tests.export.conftest import save_decided_detector
 from tests.synthetic import images_folder, make_coco
 
@@ -46,6 +48,21 @@ def test_nothing_of_the_exporter_is_printed(tmp_path: Path, capfd: pytest.Captur
     assert printed.out.startswith(f"{file}  float32, ")
     ours = re.compile(
         r"Compared with PyTorch: |\d+ more detections depend on how the pixels|TensorRT from ONNX: trtexec "
+        r"|Pictures that the model is made for tell more: give some with --images"
     )
     assert [line for line in printed.out.splitlines()[1:] if not ours.match(line)] == []
     assert printed.err == ""
+
+
+def test_made_up_pictures_are_called_so(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    model, data = save_decided_detector(tmp_path / "model"), make_coco(tmp_path / "data", images=5)
+    assert main(["export", str(model)]) == 0
+    assert "made-up pictures" in (shown := capfd.readouterr().out) and "--images" in shown
+    assert json.loads((model / "onnx" / "export.json").read_text())["agreement_with_pytorch"]["made_up"] is True
+    assert main(["export", str(model), "--overwrite", "--images", str(images_folder(data, "valid"))]) == 0
+    assert "made-up" not in (shown := capfd.readouterr().out) and "give some with --images" not in shown
+
+
+def test_a_model_that_is_sure_of_nothing_agrees_with_nothing() -> None:
+    nothing = Agreement(pictures=4, decided=0, undecided=1200, missing=0, extra=0, score=0.0, box=0.0)
+    assert nothing.describe() == "the model is sure of nothing in 4 pictures, so there was nothing to compare"

@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from hf_detr.errors import CheckpointError
+from hf_detr.errors import CheckpointError, reason_of
 from hf_detr.models.conversion import d_fine, deimv2, rt_detr_v2
 from hf_detr.models.conversion.names import NameMap
 from hf_detr.models.denoising import use_paper_denoising
@@ -126,8 +126,7 @@ def read_checkpoint(path: str | Path) -> Any:
             "you trust the file."
         ) from error
     except (SafetensorError, RuntimeError, EOFError, OSError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise CheckpointError(f"cannot read {path}: {reason}. It may be half-downloaded.") from error
+        raise CheckpointError(f"cannot read {path}: {reason_of(error)}. It may be half-downloaded.") from error
 
 
 def find_state_dict(loaded: Any, name: str) -> dict[str, Tensor]:
