@@ -10,7 +10,6 @@ import pytest
 
 from hf_detr.cli import export
 from hf_detr.cli.main import main
-from hf_detr.export.verify import Agreement
 from tests.export.conftest import save_decided_detector
 from tests.synthetic import images_folder, make_coco
 
@@ -61,8 +60,3 @@ def test_made_up_pictures_are_called_so(tmp_path: Path, capfd: pytest.CaptureFix
     assert json.loads((model / "onnx" / "export.json").read_text())["agreement_with_pytorch"]["made_up"] is True
     assert main(["export", str(model), "--overwrite", "--images", str(images_folder(data, "valid"))]) == 0
     assert "made-up" not in (shown := capfd.readouterr().out) and "give some with --images" not in shown
-
-
-def test_a_model_that_is_sure_of_nothing_agrees_with_nothing() -> None:
-    nothing = Agreement(pictures=4, decided=0, undecided=1200, missing=0, extra=0, score=0.0, box=0.0)
-    assert nothing.describe() == "the model is sure of nothing in 4 pictures, so there was nothing to compare"
