@@ -84,15 +84,20 @@ def stock_class(model: PreTrainedModel) -> tuple[type, type]:
     return next(pair for pair in STOCK_CLASSES if isinstance(model.config, pair[0]))
 
 
-def build_stock(ours: PreTrainedModel) -> PreTrainedModel:
-    """The nearest stock model: every field of the configuration that the stock class has, and the same weights.
-
-    What only the stock model has stays out of the way: a projection is the identity, and a norm keeps its defaults.
-    """
+def new_stock(ours: PreTrainedModel) -> PreTrainedModel:
+    """The nearest stock model, with weights of its own: every field of the configuration that the stock class has."""
     config_class, model_class = stock_class(ours)
     names = {field.name for field in dataclasses.fields(config_class)} | {"id2label"}
     values = {name: value for name, value in ours.config.to_dict().items() if name in names}
-    stock = model_class(config_class(**values))
+    return model_class(config_class(**values))
+
+
+def build_stock(ours: PreTrainedModel) -> PreTrainedModel:
+    """The nearest stock model with our weights.
+
+    What only the stock model has stays out of the way: a projection is the identity, and a norm keeps its defaults.
+    """
+    stock = new_stock(ours)
     missing = stock.load_state_dict(ours.state_dict(), strict=False).missing_keys
     for module in {name.rpartition(".")[0] for name in missing}:
         match stock.get_submodule(module):

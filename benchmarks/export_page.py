@@ -19,7 +19,7 @@ _HEAD = """\
 <!-- Written by `python benchmarks/export_table.py --phase table`; change it there. -->
 
 Every size of every family, exported by `hf-detr export` as it is without flags (one file, float32, any batch size),
-and beside it the stock export: `OnnxExporter` of Transformers on the nearest stock class with the same weights, for
+and beside it the stock export: `OnnxExporter` of Transformers on the nearest stock class, for
 one picture at a time. The nearest to D-FINE, DEIM n to x and RT-DETRv4 is `DFineForObjectDetection`, to RT-DETRv2 and
 DEIM r18 to r101 `RTDetrV2ForObjectDetection`, to DEIMv2 `Deimv2ForObjectDetection`. Only D-FINE and RT-DETRv2 compute
 the same as their neighbour ([differences](differences.md)); the others are compared in speed and size alone.

@@ -10,8 +10,8 @@ these alone; without `--keep`, the latency phase deletes the exports of a model 
 
 Weights are random (see benchmarks/random_models.py), shapes and image sizes are the true ones, 80 classes. Each model
 is exported to ONNX and OpenVINO as `hf-detr export` does, at its default settings, and compared with PyTorch on
-pictures. Beside it stands the stock export: `OnnxExporter` of Transformers on the nearest stock class with the same
-weights (benchmarks/differences.py), one picture at a time. Times of exports are of the processor, which other
+pictures. Beside it stands the stock export: `OnnxExporter` of Transformers on the nearest stock class
+(benchmarks/differences.py), one picture at a time. Times of exports are of the processor, which other
 programs on the machine hardly change; latencies are taken in turns, a few runs each.
 """
 
@@ -37,7 +37,7 @@ from tqdm import tqdm
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.differences import build_stock
+from benchmarks.differences import new_stock
 from benchmarks.export_page import environment, refusals, render_page
 from benchmarks.random_models import MODELS, build_random_model
 from hf_detr import Detector, export_detector
@@ -85,7 +85,7 @@ def export_model(name: str, folder: Path) -> None:
 def _export_stock(model: torch.nn.Module, processor: Any, folder: Path) -> dict[str, Any]:
     from transformers.exporters.exporter_onnx import OnnxConfig, OnnxExporter
 
-    stock = build_stock(model).eval()
+    stock = new_stock(model).eval()
     pixels = torch.rand(1, 3, processor.size["height"], processor.size["width"])
     start = time.process_time()
     with quiet():
