@@ -19,8 +19,8 @@ _HEAD = """\
 <!-- Written by `python benchmarks/export_table.py --phase table`; change it there. -->
 
 Every size of every family, exported by `hf-detr export` as it is without flags (one file, float32, any batch size),
-and beside it the stock export: `OnnxExporter` of Transformers on the nearest stock class, for
-one picture at a time. The nearest to D-FINE, DEIM n to x and RT-DETRv4 is `DFineForObjectDetection`, to RT-DETRv2 and
+and beside it the stock export: `OnnxExporter` of Transformers on the nearest stock class, for one picture at a
+time. The nearest to D-FINE, DEIM n to x and RT-DETRv4 is `DFineForObjectDetection`, to RT-DETRv2 and
 DEIM r18 to r101 `RTDetrV2ForObjectDetection`, to DEIMv2 `Deimv2ForObjectDetection`. Only D-FINE and RT-DETRv2 compute
 the same as their neighbour ([differences](differences.md)); the others are compared in speed and size alone.
 
@@ -43,6 +43,7 @@ _LATENCY_HEAD = """\
 One picture, {threads} threads, pixels prepared, no post-processing: the median of a few runs in turns with the other
 runtimes, after a run that does not count. **eager** is PyTorch as it is. The other columns are ratios: below 1 is
 faster. **/ stock** is our file to the stock one on the same runtime, where OpenVINO reads the stock ONNX file.
+Below 150 ms these two differ by up to 0.5 from one run of the program to the next; above they are steady.
 """
 
 
