@@ -43,7 +43,7 @@ _LATENCY_HEAD = """\
 One picture, {threads} threads, pixels prepared, no post-processing: the median of a few runs in turns with the other
 runtimes, after a run that does not count. **eager** is PyTorch as it is. The other columns are ratios: below 1 is
 faster. **/ stock** is our file to the stock one on the same runtime, where OpenVINO reads the stock ONNX file.
-Below 150 ms these two differ by up to 0.5 from one run of the program to the next; above they are steady.
+For models below 150 ms these two differ by up to 0.5 from one run of the program to the next.
 """
 
 
