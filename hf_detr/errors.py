@@ -39,6 +39,10 @@ class AppError(HfDetrError):
 def reason_of(error: BaseException, line: int = 0) -> str:
     """One line of what another library's error says; the error's kind where it says nothing.
 
+    Args:
+        error: of any library.
+        line: which of its lines, counted as in a list.
+
     >>> reason_of(ValueError("no such file\\nTraceback: ..."))
     'no such file'
     """

@@ -51,6 +51,7 @@ def _trace(graph: DetectorGraph, options: WriteOptions) -> "onnx_ir.Model":
         program, _ = exporter.export_program(graph, graph.sample_inputs(options.image_size_hw), config)
     _name_nodes(program)
     _name_dynamic_axes(program, graph)
+    _keep_zeros_around_pooling(program)
     _clean(program)
     return program
 
@@ -109,6 +110,35 @@ def _name_dynamic_axes(program: "onnx_ir.Model", graph: DetectorGraph) -> None:
         for value in node.outputs:
             if not value.is_graph_output():
                 value.shape = None
+
+
+def _keep_zeros_around_pooling(program: "onnx_ir.Model") -> None:
+    """Write padding before a maximum (the stem of HGNetv2) in the form that says which axes it is along.
+
+    ONNX Runtime makes the usual form a part of the pooling (its rule ``Pad_Fusion``, seen in 1.31), which then ignores
+    what is around the picture instead of taking it for 0: another result wherever values are negative, as in trained
+    models. Older operator sets than 18 do not have this form.
+    """
+    import numpy as np
+    import onnx_ir
+
+    if program.opset_imports[""] < 18:
+        return
+    for node in program.graph:
+        if node.op_type != "Pad" or not any(user.op_type == "MaxPool" for user in node.outputs[0].consumers()):
+            continue
+        pads = None if len(node.inputs) > 3 else onnx_ir.convenience.get_const_tensor(node.inputs[1])
+        if pads is None or pads.size != 8:
+            continue
+        top, left, bottom, right = pads.numpy().reshape(2, 4)[:, 2:].ravel().tolist()
+        node.resize_inputs(4)
+        for place, name, values in ((1, "pads", (top, left, bottom, right)), (3, "axes", (2, 3))):
+            value = onnx_ir.Value(
+                name=f"{node.name}/{name}",
+                const_value=onnx_ir.tensor(np.array(values, np.int64), name=f"{node.name}/{name}"),
+            )
+            program.graph.register_initializer(value)
+            node.replace_input_with(place, value)
 
 
 def _clean(program: "onnx_ir.Model") -> None:
