@@ -40,6 +40,13 @@ def test_the_graph_is_valid_and_its_names_are_stable(exported: Path) -> None:
     ]
 
 
+def test_runtimes_cannot_drop_the_zeros_around_the_picture(exported: Path) -> None:
+    graph = onnx.load(exported / "model.onnx").graph
+    pooled = {name for node in graph.node if node.op_type == "MaxPool" for name in node.input}
+    pads = [node for node in graph.node if node.op_type == "Pad" and pooled.intersection(node.output)]
+    assert pads and all(len(node.input) == 4 for node in pads), "ONNX Runtime pools without what has no axes"
+
+
 def test_class_names_and_preprocessing_are_in_the_file(exported: Path) -> None:
     properties = {entry.key: entry.value for entry in onnx.load(exported / "model.onnx").metadata_props}
     assert json.loads(properties["class_names"]) == ["class 0", "class 1", "class 2"]
