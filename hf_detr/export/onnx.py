@@ -26,7 +26,7 @@ def write_onnx(graph: DetectorGraph, folder: Path, options: WriteOptions) -> Non
     that half precision keeps its sums in float32.
 
     Raises:
-        ExportError: the packages for ONNX are missing, or the graph cannot be expressed.
+        ExportError: the packages for ONNX are missing, or the graph cannot be expressed in this operator set.
     """
     program = _trace(graph, options)
     path = folder / ONNX_FILE
@@ -49,9 +49,17 @@ def _trace(graph: DetectorGraph, options: WriteOptions) -> "onnx_ir.Model":
     config = OnnxConfig(opset_version=options.opset, dynamic_shapes=graph.dynamic_shapes())
     with quiet(), symbolic_shapes(graph):
         program, _ = exporter.export_program(graph, graph.sample_inputs(options.image_size_hw), config)
+    # The exporter keeps to the set it knows where it cannot write the one that is asked for, and does not say so.
+    written = program.opset_imports[""]
+    if options.opset not in (None, written):
+        raise ExportError(
+            f"ONNX operator set {options.opset} cannot be written for this model; {written} can. Leave --opset out, "
+            "or name one that the installed onnxscript converts to."
+        )
     _name_nodes(program)
     _name_dynamic_axes(program, graph)
     _keep_zeros_around_pooling(program)
+    _compute_in_single_precision(program)
     _clean(program)
     return program
 
@@ -117,28 +125,43 @@ def _keep_zeros_around_pooling(program: "onnx_ir.Model") -> None:
 
     ONNX Runtime makes the usual form a part of the pooling (its rule ``Pad_Fusion``, seen in 1.31), which then ignores
     what is around the picture instead of taking it for 0: another result wherever values are negative, as in trained
-    models. Older operator sets than 18 do not have this form.
+    models. All axes are named, in order: its optimiser of transposes reorders the amounts alone, and fails on fewer.
     """
     import numpy as np
     import onnx_ir
 
-    if program.opset_imports[""] < 18:
-        return
     for node in program.graph:
         if node.op_type != "Pad" or not any(user.op_type == "MaxPool" for user in node.outputs[0].consumers()):
             continue
         pads = None if len(node.inputs) > 3 else onnx_ir.convenience.get_const_tensor(node.inputs[1])
-        if pads is None or pads.size != 8:
-            continue
-        top, left, bottom, right = pads.numpy().reshape(2, 4)[:, 2:].ravel().tolist()
-        node.resize_inputs(4)
-        for place, name, values in ((1, "pads", (top, left, bottom, right)), (3, "axes", (2, 3))):
-            value = onnx_ir.Value(
-                name=f"{node.name}/{name}",
-                const_value=onnx_ir.tensor(np.array(values, np.int64), name=f"{node.name}/{name}"),
-            )
-            program.graph.register_initializer(value)
-            node.replace_input_with(place, value)
+        if pads is not None:
+            name = f"{node.name}/axes"
+            axes = onnx_ir.Value(name=name, const_value=onnx_ir.tensor(np.arange(pads.size // 2), name=name))
+            program.graph.register_initializer(axes)
+            node.resize_inputs(4)
+            node.replace_input_with(3, axes)
+
+
+def _compute_in_single_precision(program: "onnx_ir.Model") -> None:
+    """Make float32 of float64, which TensorRT has not.
+
+    Position embeddings of pictures of any size are computed in the graph, by Transformers in float64 where the papers'
+    code has float32.
+    """
+    import numpy as np
+    import onnx_ir
+
+    double, single = onnx_ir.DataType.DOUBLE, onnx_ir.DataType.FLOAT
+    for value in program.graph.initializers.values():
+        if value.const_value.dtype == double:
+            value.const_value = onnx_ir.tensor(value.const_value.numpy().astype(np.float32), name=value.name)
+            value.dtype = single
+    for node in program.graph.all_nodes():
+        if node.op_type == "Cast" and node.attributes.get_int("to") == double:
+            node.attributes["to"] = onnx_ir.AttrInt64("to", single)
+        for value in node.outputs:
+            if value.dtype == double:
+                value.dtype = single
 
 
 def _clean(program: "onnx_ir.Model") -> None:

@@ -26,6 +26,7 @@ _COMPUTED = {"Where": 1}
 _MOST_TOP_K = 3839
 # Discrete sampling clips whole coordinates; the table has only those of fractions. docs/tensorrt.md says so.
 BEYOND_THE_TABLE = {"rt_detr_v2_dsp": {"Clip of INT64"}}
+FAMILIES = ["d_fine", *(pytest.param(n, marks=pytest.mark.slow) for n in TINY_FAMILIES if n != "d_fine")]
 
 
 def unsupported(model: onnx.ModelProto) -> list[str]:
@@ -79,17 +80,14 @@ def exported(name: str, folder: Path, options: GraphOptions, precision: str = "f
     return onnx.load(folder / "model.onnx")
 
 
-@pytest.mark.parametrize(
-    "name", ["d_fine", *(pytest.param(n, marks=pytest.mark.slow) for n in TINY_FAMILIES if n != "d_fine")]
-)
+@pytest.mark.parametrize("name", FAMILIES)
 def test_every_operator_is_one_that_tensorrt_documents(name: str, tmp_path: Path) -> None:
     model = exported(name, tmp_path, GraphOptions(with_postprocess=True, uint8_input=True), "float16")
     assert set(unsupported(model)) == BEYOND_THE_TABLE.get(name, set())
     assert 9 <= model.opset_import[0].version <= 24
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", TINY_FAMILIES)
+@pytest.mark.parametrize("name", FAMILIES)
 def test_graphs_of_any_size_too(name: str, tmp_path: Path) -> None:
     found = unsupported(exported(name, tmp_path, GraphOptions(dynamic_size=True)))
     assert set(found) == BEYOND_THE_TABLE.get(name, set())
