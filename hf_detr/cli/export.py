@@ -90,7 +90,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     graph.add_argument(
         "--dynamic_size", action="store_true", help="any height and width that 32 divides; default: one size"
     )
-    graph.add_argument("--opset", type=int, metavar="N", help="ONNX operator set, from 18 on; default: 18")
+    graph.add_argument("--opset", type=int, metavar="N", help="ONNX operator set, from 18 on; default: 20")
     graph.add_argument("--external_data", action="store_true", help="weights in model.onnx.data beside the graph")
     graph.add_argument(
         "--max_batch",
