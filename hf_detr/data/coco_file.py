@@ -9,7 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hf_detr.data.json_lists import CutShortError, JsonFile, OtherLayoutError, RecordList, find_lists, parse_leniently
+from hf_detr.data.json_lists import (
+    CutShortError,
+    JsonFile,
+    OtherLayoutError,
+    ParsedPiece,
+    Piece,
+    RecordList,
+    find_lists,
+    parse_leniently,
+)
 from hf_detr.errors import DatasetError
 
 _SECTIONS = ("images", "annotations", "categories")
@@ -82,15 +91,15 @@ def _content(content: dict[str, Any]) -> CocoContent:
     return CocoContent(*(content[key] for key in _SECTIONS), others)
 
 
-def in_pieces(records: Sequence[Any], title: str) -> Iterator[tuple[int, list[Any]]]:
-    """All records without the numbers of their outlines: the position of the first of a piece, and the piece.
+def in_pieces(records: Sequence[Any], title: str) -> Iterator[Piece]:
+    """All records without the numbers of their outlines, some megabytes at a time.
 
     Raises:
         OtherLayoutError: the list can only be read as a whole.
         DatasetError: it is not JSON.
     """
     if not isinstance(records, RecordList):
-        yield 0, list(records)
+        yield ParsedPiece(list(records))
         return
     with _no_garbage_collection():
         yield from records.pieces(title, shortened=without_outlines)

@@ -8,6 +8,7 @@ import numpy as np
 
 from hf_detr.data.coco_file import CocoContent, in_pieces, open_coco, parse_coco
 from hf_detr.data.coco_layouts import OBJECTS365, objects365_name
+from hf_detr.data.coco_numbers import AnnotationNumbers, parse_numbers
 from hf_detr.data.json_lists import OtherLayoutError
 from hf_detr.data.table import AnnotationTable, CocoRecords, Extras, Id, Split, is_id, shown_id
 
@@ -89,11 +90,11 @@ class _Images:
         self.ids: list[Any] = []
         self.file_names: list[str] = []
         self.sizes_hw = np.zeros((len(content.images), 2), np.int32)
-        for begin, values in in_pieces(content.images, f"reading the images of {split.name}"):
-            rows = [_record(value) for value in values]
+        for piece in in_pieces(content.images, f"reading the images of {split.name}"):
+            rows = [_record(value) for value in piece.values()]
             self.ids += [row.get("id") for row in rows]
             self.file_names += [_file_name(row, is_objects365=split.format == OBJECTS365) for row in rows]
-            self.sizes_hw[begin : begin + len(rows)] = _sizes_hw(rows)
+            self.sizes_hw[piece.first : piece.first + len(rows)] = _sizes_hw(rows)
 
 
 class _Annotations:
@@ -107,15 +108,32 @@ class _Annotations:
         self.ids = np.empty(number, np.int64)
         names = ("without_box", "only_outline", "malformed_box", "bad_crowd", "bad_area")
         self.odd: dict[str, list[int]] = {name: [] for name in names}
-        for begin, values in in_pieces(content.annotations, "reading annotations"):
-            rows = [_record(value) for value in values]
-            here = slice(begin, begin + len(rows))
-            self.image_of[here] = images.of([row.get("image_id") for row in rows])
-            self.category_of[here] = categories.of([row.get("category_id") for row in rows])
-            self.boxes_xywh[here] = self._boxes_xywh(begin, rows)
-            self.areas[here] = self._areas(begin, rows, self.boxes_xywh[here])
-            self.is_crowd[here] = self._crowds(begin, rows)
-            self._add_ids(here, [row.get("id") for row in rows])
+        for piece in in_pieces(content.annotations, "reading annotations"):
+            here = slice(piece.first, piece.first + len(piece))
+            lines = piece.lines()
+            numbers = None if lines is None else parse_numbers(lines, len(piece))
+            if numbers is None:
+                self._add_records(here, [_record(value) for value in piece.values()], images, categories)
+            else:
+                self._add_numbers(here, numbers, images, categories)
+
+    def _add_numbers(
+        self, here: slice, numbers: AnnotationNumbers, images: "_Positions", categories: "_Positions"
+    ) -> None:
+        self.image_of[here] = images.of_numbers(numbers.image_ids)
+        self.category_of[here] = categories.of_numbers(numbers.category_ids)
+        self.boxes_xywh[here] = numbers.boxes_xywh
+        self.areas[here] = _given_or_box(numbers.areas, numbers.boxes_xywh)
+        self.is_crowd[here] = numbers.is_crowd
+        self.ids[here] = numbers.ids
+
+    def _add_records(self, here: slice, rows: Sequence[dict], images: "_Positions", categories: "_Positions") -> None:
+        self.image_of[here] = images.of([row.get("image_id") for row in rows])
+        self.category_of[here] = categories.of([row.get("category_id") for row in rows])
+        self.boxes_xywh[here] = self._boxes_xywh(here.start, rows)
+        self.areas[here] = self._areas(here.start, rows, self.boxes_xywh[here])
+        self.is_crowd[here] = self._crowds(here.start, rows)
+        self._add_ids(here, [row.get("id") for row in rows])
 
     def _boxes_xywh(self, begin: int, rows: Sequence[dict]) -> np.ndarray:
         boxes = [row.get("bbox") for row in rows]
@@ -137,9 +155,7 @@ class _Annotations:
         if not all(usable):
             self._note("bad_area", begin, areas, lambda area: area is not None and not is_area(area))
             areas = [area if good else -1.0 for area, good in zip(areas, usable, strict=True)]
-        given = np.fromiter(areas, np.float64, len(rows))
-        with np.errstate(invalid="ignore", over="ignore"):
-            return np.where(given >= 0, given, boxes_xywh[:, 2] * boxes_xywh[:, 3])
+        return _given_or_box(np.fromiter(areas, np.float64, len(rows)), boxes_xywh)
 
     def _crowds(self, begin: int, rows: Sequence[dict]) -> np.ndarray:
         crowds = [row.get("iscrowd") for row in rows]
@@ -188,12 +204,17 @@ class _Positions:
         """``(len(values),)`` positions of the records with these ids, -1 for none; the first of equal ids."""
         if self._sorted is not None and {int}.issuperset(map(type, values)):
             try:
-                wanted = np.fromiter(values, np.int64, len(values))
+                return self.of_numbers(np.fromiter(values, np.int64, len(values)))
             except OverflowError:
-                return self._looked_up(values)
-            places = np.minimum(np.searchsorted(self._sorted, wanted), len(self._sorted) - 1)
-            return np.where(self._sorted[places] == wanted, self._order[places], -1)
+                pass
         return self._looked_up(values)
+
+    def of_numbers(self, wanted: np.ndarray) -> np.ndarray:
+        """The same of ``(n,)`` int64."""
+        if self._sorted is None:
+            return self._looked_up(wanted.tolist())
+        places = np.minimum(np.searchsorted(self._sorted, wanted), len(self._sorted) - 1)
+        return np.where(self._sorted[places] == wanted, self._order[places], -1)
 
     def _looked_up(self, values: list[Any]) -> np.ndarray:
         if self._position_of is None:
@@ -206,6 +227,12 @@ class _Positions:
                 value if is_id(value) else None for value in values
             ]  # a list cannot be looked up, True would be 1
         return np.fromiter(map(self._position_of.get, values, repeat(-1)), np.int64, len(values))
+
+
+def _given_or_box(areas: np.ndarray, boxes_xywh: np.ndarray) -> np.ndarray:
+    """``(n,)`` areas, those of the boxes where none is given."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        return np.where(areas >= 0, areas, boxes_xywh[:, 2] * boxes_xywh[:, 3])
 
 
 def _are_all_boxes(boxes: Sequence[Any]) -> bool:

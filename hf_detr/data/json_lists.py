@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from tqdm import tqdm
@@ -26,6 +26,7 @@ _ESCAPED = re.compile(rb"\\.", re.DOTALL)
 _KEY_BEFORE = re.compile(rb'(?<!\\)"(\w+)"\s*:\s*$')
 _LONGEST_KEY = 100
 _SPACE = b" \t\r\n"
+_NO_NEW_LINES = bytes.maketrans(b"\t\r\n", b"   ")  # between values; in texts they are written otherwise
 
 Parser = Callable[[bytes, int], Any]  # of a text, and where in the file it begins
 
@@ -104,15 +105,12 @@ class RecordList(Sequence[Any]):
         text = self._file.read(begin, end).rstrip(_SPACE)
         return text if is_last or text[-1:] != b"," else text[:-1]
 
-    def pieces(self, title: str, *, shortened: Callable[[bytes], bytes] = bytes) -> Iterator[tuple[int, list[Any]]]:
-        """All values, some megabytes at a time: the position of the first one, and they.
+    def pieces(self, title: str, *, shortened: Callable[[bytes], bytes] = bytes) -> "Iterator[Piece]":
+        """All values, some megabytes at a time.
 
         Args:
             title: of the progress bar, which shows in a terminal where it takes longer than a moment.
             shortened: takes out of the text of a piece what is not needed.
-
-        Raises:
-            OtherLayoutError: there are values between the records.
         """
         filled = np.flatnonzero(np.diff(self._firsts))
         begins = [self._begin(int(self._firsts[piece])) for piece in filled] + [self._end]
@@ -122,12 +120,80 @@ class RecordList(Sequence[Any]):
         ) as progress:
             for number, piece in enumerate(filled):
                 begin, end = begins[number : number + 2]
-                text = self._text(begin, end, is_last=end == self._end)
-                values = self._parse(b"[" + shortened(text) + b"]", begin - 1)
-                if len(values) != self._firsts[piece + 1] - self._firsts[piece]:
-                    raise OtherLayoutError
-                yield int(self._firsts[piece]), values
+                here = slice(int(self._firsts[piece]), int(self._firsts[piece + 1]))
+                yield _TextPiece(
+                    first=here.start,
+                    offsets=self._offsets[here].astype(np.int64) - int(self._offsets[here.start]),
+                    text=self._text(begin, end, is_last=end == self._end),
+                    parse=lambda text, begin=begin: self._parse(text, begin - 1),
+                    shortened=shortened,
+                )
                 progress.update(end - begin)
+
+
+class Piece(Protocol):
+    """Some of the values of a list, of which ``first`` is the position of the first one."""
+
+    first: int
+
+    def __len__(self) -> int: ...
+
+    def values(self) -> list[Any]:
+        """The values, parsed.
+
+        Raises:
+            OtherLayoutError: there are values between the records.
+        """
+
+    def lines(self) -> bytes | None:
+        """The records as JSON lines, for parsers of these; None where there is no text, or it is another."""
+
+
+@dataclass(frozen=True)
+class ParsedPiece:
+    """A list that is parsed already, as one `Piece`."""
+
+    parsed: list[Any]
+    first: int = 0
+
+    def __len__(self) -> int:
+        return len(self.parsed)
+
+    def values(self) -> list[Any]:
+        return self.parsed
+
+    def lines(self) -> None:
+        return None
+
+
+@dataclass(frozen=True)
+class _TextPiece:
+    """A `Piece` in a text, whose records begin at ``offsets``, with commas before all but the first."""
+
+    first: int
+    offsets: np.ndarray
+    text: bytes
+    parse: Callable[[bytes], Any]
+    shortened: Callable[[bytes], bytes]
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    def values(self) -> list[Any]:
+        values = self.parse(b"[" + self.shortened(self.text) + b"]")
+        if len(values) != len(self):
+            raise OtherLayoutError
+        return values
+
+    def lines(self) -> bytes | None:
+        characters = np.frombuffer(bytearray(self.text.translate(_NO_NEW_LINES)), np.uint8)
+        commas = self.offsets[1:] - 1
+        while (is_space := characters[commas] == _SPACE[0]).any():
+            commas = commas - is_space
+        if (characters[commas] != ord(",")).any():
+            return None
+        characters[commas] = ord("\n")
+        return self.shortened(characters.tobytes())
 
 
 @dataclass
