@@ -8,7 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 # token -> what it may do; all belong to the user "me", who may not write to the organisation "them"
 TOKENS = {"hf_write": "write", "hf_read": "read"}
@@ -27,7 +30,7 @@ class FakeHub(ThreadingHTTPServer):
     """State of the server; `url` is what HF_ENDPOINT is set to.
 
     Attributes:
-        repositories: model repositories by ``user/name``.
+        repositories: model repositories by ``user/name``, those of data sets by ``datasets/user/name``.
         taken: names that something else than a model has.
         gated: names of models whose licence nobody has accepted.
         broken: while True, every commit fails as a full server would make it fail.
@@ -60,6 +63,21 @@ def serve_hub() -> Iterator[FakeHub]:
         hub.shutdown()
         hub.server_close()
         thread.join()
+
+
+@contextmanager
+def read_from_hub(cache: Path) -> Iterator[FakeHub]:
+    """A running hub that this process reads from, with a cache of its own."""
+    from huggingface_hub import constants
+
+    with serve_hub() as hub, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(constants, "ENDPOINT", hub.url)
+        template = hub.url + "/{repo_id}/resolve/{revision}/{filename}"
+        patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        patch.setattr(constants, "HF_HUB_OFFLINE", False)
+        patch.setattr(constants, "HF_HUB_CACHE", str(cache))
+        patch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        yield hub
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -145,8 +163,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer_file(self) -> None:
         """A file of a repository, for anybody to read."""
-        user, name, _, revision, file = self.path.split("?")[0].strip("/").split("/", 4)
-        repo_id, commit = f"{user}/{name}", "0" * 40
+        repo_id, _, rest = self.path.split("?")[0].strip("/").partition("/resolve/")
+        (revision, file), commit = rest.split("/", 1), "0" * 40
         repository = self.server.repositories.get(repo_id)
         if repo_id in self.server.gated:
             self._answer({"error": f"Access to model {repo_id} is restricted"}, 403, {"X-Error-Code": "GatedRepo"})

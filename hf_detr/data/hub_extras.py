@@ -1,5 +1,6 @@
 """What a Hugging Face data set has beside boxes and classes, read when it is asked for."""
 
+import json
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -25,7 +26,7 @@ def row_extras(
         ids: of the objects; None for none.
     """
     known = (columns.image, *columns.annotations, *parsed)
-    names = [field.name for field in rows.schema if field.name not in known and _is_plain(field.type)]
+    names = [field.name for field in rows.schema if field.name not in known and _holds_values(field.type)]
 
     @cache
     def of_objects() -> dict[str, pa.Array]:
@@ -53,10 +54,15 @@ def _fields(table: pa.Table, columns: RowColumns) -> dict[str, pa.Array]:
     more = [
         part.name
         for part in parts
-        if part.name not in known and _is_plain(part.type) and (is_list(part.type) or not is_dict_of_lists)
+        if part.name not in known and _holds_values(part.type) and (is_list(part.type) or not is_dict_of_lists)
     ]
     fields = flat_fields(table, columns, more)[1]
     return {name: fields[name] for name in more}
+
+
+def _holds_values(kind: pa.DataType) -> bool:
+    """Whether a column, or a list of one value for each object, holds what JSON has, or JSON itself."""
+    return _is_json(kind) or _is_plain(kind) or (is_list(kind) and _is_json(kind.value_type))
 
 
 def _is_plain(kind: pa.DataType) -> bool:
@@ -69,9 +75,17 @@ def _is_plain(kind: pa.DataType) -> bool:
     return any(is_kind(kind) for is_kind in plain)
 
 
+def _is_json(kind: pa.DataType) -> bool:
+    return isinstance(kind, pa.JsonType)
+
+
 def _values(columns: Mapping[str, pa.Array | pa.ChunkedArray], row: int) -> dict[str, Any]:
     values = {name: column[row].as_py() for name, column in columns.items()}
-    return {name: value for name, value in values.items() if value is not None}
+    return {
+        name: json.loads(value) if _is_json(columns[name].type) else value
+        for name, value in values.items()
+        if value is not None
+    }
 
 
 def _packed_ids(ids: Sequence[Any]) -> np.ndarray:

@@ -13,6 +13,7 @@ from urllib.request import getproxies
 
 from hf_detr.data.folders import SPLIT_WORDS
 from hf_detr.data.formats import FILE_SUFFIXES
+from hf_detr.data.hub_info import INFO_FILE, HubInfo, find_on_hub, read_info
 from hf_detr.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -102,7 +103,17 @@ def find_hub_splits(data: str | Path, options: HubOptions) -> "dict[str, RowSpli
         parts = _load(str(data), options)
         specs = name_splits(list(parts), options, source=str(data))
         rows = {name: ArrowRows(_part(parts, spec, source=str(data))) for name, spec in specs.items()}
-    return RowTables(str(data), rows, box_format=options.box_format).splits()
+    return RowTables(str(data), rows, box_format=options.box_format, info=_info(str(data), options)).splits()
+
+
+def _info(data: str, options: HubOptions) -> HubInfo:
+    if Path(data).is_dir():
+        return read_info(Path(data) / INFO_FILE)
+    from datasets import config
+
+    with _without_attempts_in_vain():
+        path = find_on_hub(data, options.revision, only_copies=config.HF_HUB_OFFLINE)
+    return HubInfo() if path is None else read_info(path)
 
 
 def name_splits(found: list[str], options: HubOptions, *, source: str) -> dict[str, str]:

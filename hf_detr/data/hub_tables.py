@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from hf_detr.data.hub_annotations import (
 )
 from hf_detr.data.hub_columns import OBJECT_NAMES, RowColumns, find_columns
 from hf_detr.data.hub_extras import row_extras
+from hf_detr.data.hub_info import HubInfo
 from hf_detr.data.hub_rows import RowPictures, RowSource
 from hf_detr.data.hub_sources import ROWS
 from hf_detr.data.table import AnnotationTable, Split, is_id
@@ -53,14 +54,23 @@ class RowTables:
         source: what messages call the data: its name on the Hub, or its folder.
         rows: the splits by name.
         box_format: one of `BOX_FORMATS`; None to find it out.
+        info: what is said of classes and splits beside the rows.
     """
 
-    def __init__(self, source: str, rows: Mapping[str, RowSource], *, box_format: str | None = None):
+    def __init__(
+        self,
+        source: str,
+        rows: Mapping[str, RowSource],
+        *,
+        box_format: str | None = None,
+        info: HubInfo | None = None,
+    ):
         if box_format is not None and box_format not in BOX_FORMATS:
             raise DatasetError(f"box_format must be one of {', '.join(BOX_FORMATS)}; got {box_format!r}.")
         self.source = source
         self.rows = rows
         self.box_format = box_format
+        self.info = info or HubInfo()
         self._parts: dict[str, _Part] = {}
         self._tables: dict[str, AnnotationTable] = {}
 
@@ -118,6 +128,9 @@ class RowTables:
         boxes_xywh = boxes_to_xywh(annotations.boxes, self.box_format, sizes_hw[row_of])
         image_ids = self._image_ids(part, split.name)
         category_ids, category_names = self._categories()
+        categories = self.info.categories_of(category_names)
+        if categories:
+            category_ids, category_names = ([record[key] for record in categories] for key in ("id", "name"))
         return AnnotationTable(
             split=split,
             image_ids=image_ids,
@@ -132,7 +145,11 @@ class RowTables:
             is_crowd=annotations.is_crowd,
             locate=_Locate(annotations.annotation_ids, np.cumsum(annotations.counts) - annotations.counts, row_of),
             findings=(*_uneven_findings(split, part), *self._unnamed_findings(split, category_ids)),
-            extras=row_extras(part.rows, part.columns, part.parsed, annotations.annotation_ids),
+            extras=replace(
+                row_extras(part.rows, part.columns, part.parsed, annotations.annotation_ids),
+                categories=categories,
+                header=self.info.headers.get(split.name, {}),
+            ),
             pictures=part.pictures,
         )
 

@@ -4,7 +4,6 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-import huggingface_hub.constants
 import pytest
 import timm
 import torch
@@ -12,22 +11,13 @@ import torch
 from hf_detr.distillation.geometry import MapGeometry
 from hf_detr.distillation.teacher import load_teacher
 from hf_detr.errors import CheckpointError
-from tests.fake_hub import FakeHub, Repository, serve_hub
+from tests.fake_hub import FakeHub, Repository, read_from_hub
 from tests.teachers import save_tiny_dinov3
 
 
 @pytest.fixture
-def hub(monkeypatch, tmp_path) -> Iterator[FakeHub]:
-    """A Hub that this process reads from, with a cache of its own."""
-    with serve_hub() as server:
-        constants = huggingface_hub.constants
-        monkeypatch.setattr(constants, "ENDPOINT", server.url)
-        monkeypatch.setattr(
-            constants, "HUGGINGFACE_CO_URL_TEMPLATE", server.url + "/{repo_id}/resolve/{revision}/{filename}"
-        )
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+def hub(tmp_path) -> Iterator[FakeHub]:
+    with read_from_hub(tmp_path / "cache") as server:
         yield server
 
 

@@ -40,21 +40,22 @@ def _write_content(file: IO[bytes], index: SourcedIndex) -> None:
     file.write(b',\n"annotations": ')
     _write_list(file, _annotation_records(index))
     file.write(b',\n"categories": ')
-    _write_list(file, _category_records(index))
+    _write_list(file, category_records(index))
     for key, value in merged_header(index)[0].items():
-        file.write(b",\n" + _dumped(key) + b": " + _dumped(value))
+        file.write(b",\n" + dumped(key) + b": " + dumped(value))
     file.write(b"}\n")
 
 
 def _write_list(file: IO[bytes], records: Iterable[dict[str, Any]]) -> None:
     separator = b"[\n"
     for record in records:
-        file.write(separator + _dumped(record))
+        file.write(separator + dumped(record))
         separator = b",\n"
     file.write(b"\n]" if separator == b",\n" else b"[]")
 
 
-def _dumped(value: Any) -> bytes:
+def dumped(value: Any) -> bytes:
+    """JSON, numbers to the last digit; NaN and Infinity as Python writes and reads them."""
     text = orjson.dumps(value)
     if b"null" in text:  # which is also what it makes of NaN and Infinity
         return json.dumps(value, ensure_ascii=False).encode()
@@ -106,8 +107,11 @@ def movement_of(index: SourcedIndex, image: int) -> Movement:
     return Movement(tuple(drawn_hw), int(index.orientations[image]), tuple(size_hw))
 
 
-def _category_records(index: SourcedIndex) -> list[dict[str, Any]]:
-    """In the order of the first source where that says nothing, that is where ids are numbers."""
+def category_records(index: SourcedIndex) -> list[dict[str, Any]]:
+    """Categories as COCO has them.
+
+    They are in the order of the first source where that says nothing, that is where ids are numbers.
+    """
     records = [
         (extras or {"supercategory": "none"}) | {"id": category_id, "name": class_name}
         for category_id, class_name, extras in zip(

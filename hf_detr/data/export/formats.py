@@ -37,7 +37,8 @@ class TargetFormat:
         sizes: it has a size for each picture.
         ids, category_ids, areas, crowds, everything: whether it holds ids of pictures and annotations, those of
             categories, areas, crowds, and whatever else COCO may say.
-        outlines: which outlines it holds: ``""`` for none, ``"single"`` for those of one polygon, ``"polygons"``.
+        outlines: which outlines it holds: ``""`` for none, ``"single"`` for those of one polygon, ``"all"``.
+        headers: whether it holds what is said of classes and of all pictures.
         image_keys, annotation_keys: what else it holds, of what there is.
     """
 
@@ -55,6 +56,7 @@ class TargetFormat:
     crowds: bool = False
     everything: bool = False
     outlines: str = ""
+    headers: bool = False
     image_keys: Callable[[Survey], Iterable[str]] = lambda found: ()
     annotation_keys: Callable[[Survey], Iterable[str]] = lambda found: ()
 
@@ -83,9 +85,11 @@ FORMATS = {
         flat_names=True,
         upright=True,
         ids=True,
+        category_ids=True,
         areas=True,
         crowds=True,
-        outlines="polygons",
+        outlines="all",
+        headers=True,
         image_keys=lambda found: column_keys(found)[0],
         annotation_keys=lambda found: column_keys(found)[1],
     ),
@@ -100,10 +104,10 @@ def losses(to: TargetFormat, splits: Splits) -> list[str]:
     found = survey(splits)
     if to.everything:
         return _header_losses(splits) + _movement_losses(found)
-    kept = to.outlines == "polygons"
     return [
         *_outline_losses(to, found),
-        *(_movement_losses(found) if kept else []),
+        *(_movement_losses(found) if to.outlines == "all" else []),
+        *(_header_losses(splits) if to.headers else []),
         *_key_losses(to, splits, found),
         *_column_losses(to, list(splits.values())),
     ]
@@ -127,21 +131,20 @@ def _movement_losses(found: Survey) -> list[str]:
 
 def _outline_losses(to: TargetFormat, found: Survey) -> list[str]:
     polygons, others = found.outlines[POLYGONS], found.outlines[MASK] + found.outlines[UNKNOWN]
-    lost = {"": polygons + others, "single": polygons - found.single + others, "polygons": others}[to.outlines]
+    lost = {"": polygons + others, "single": polygons - found.single + others, "all": 0}[to.outlines]
     if not lost:
         return []
     objects = counted(lost, "object")
     if to.outlines == "single":
         return [f"{objects} with masks, or outlines of several parts, written as boxes: a line holds one polygon."]
-    if to.outlines == "polygons":
-        return [f"The masks of {objects} are left out: polygons are kept."]
     way_out = f"; --outlines writes {found.single:,} of them" if to.write is write_yolo and found.single else ""
     return [f"The outlines of {objects} are left out: boxes alone are converted{way_out}."]
 
 
 def _key_losses(to: TargetFormat, splits: Splits, found: Survey) -> list[str]:
     """One sentence about all that is known beyond boxes, and goes."""
-    kept_keys = (set(to.annotation_keys(found)), set(to.image_keys(found)), set())
+    of_classes = set(found.categories) if to.headers else set()
+    kept_keys = (set(to.annotation_keys(found)), set(to.image_keys(found)), of_classes)
     counts = (found.annotations, found.images, found.categories)
     parts = [
         f"{key} of {counted(number, noun)}"
@@ -149,8 +152,8 @@ def _key_losses(to: TargetFormat, splits: Splits, found: Survey) -> list[str]:
         for key, number in of.items()
         if number and key not in kept
     ]
-    header = Counter(key for index in splits.values() for key, value in merged_header(index)[0].items() if value)
-    parts += list(header)
+    if not to.headers:
+        parts += Counter(key for index in splits.values() for key, value in merged_header(index)[0].items() if value)
     return [f"Left out, as {to.title} has no place for it: {shortlist(parts, 20)}."] if parts else []
 
 

@@ -6,112 +6,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
+from hypothesis import Phase, given, settings
 from PIL import Image
 from pycocotools import mask as coco_mask
 
 from hf_detr.data.export.classes import ClassEdits
 from hf_detr.data.export.convert import convert_dataset
 from hf_detr.data.export.outlines import decode_runs
-from hf_detr.data.export.wishes import Conversion, NewSplits, Wishes
-from hf_detr.data.hub_sources import HubOptions, is_hub_data
+from hf_detr.data.export.wishes import NewSplits, Wishes
 from hf_detr.data.splits import find_splits
 from hf_detr.errors import DatasetError
-
-SIZE_HW = (60, 80)
-NAMES = {7: "cat", 3: "dog", 90: "a bird"}
-OFFLINE = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-
-
-def convert(source: Path, target: Path, to: str, **wishes: Any) -> Conversion:
-    hub = HubOptions(box_format="xywh") if is_hub_data(source) else None
-    return convert_dataset([find_splits(source, hub)], target, Wishes(to=to, **wishes))
-
-
-def write(folder: Path, contents: dict[str, dict[str, Any]]) -> Path:
-    for split, content in contents.items():
-        (folder / split).mkdir(parents=True)
-        for row in content["images"]:
-            Image.new("L", SIZE_HW[::-1], row["id"] % 256).save(folder / split / row["file_name"])
-        (folder / split / "_annotations.coco.json").write_text(json.dumps(content))
-    return folder
-
-
-def read(folder: Path, split: str = "train") -> dict[str, Any]:
-    return json.loads((folder / split / "_annotations.coco.json").read_text())
-
-
-def runs(number: int) -> list[int]:
-    return [number, 5, SIZE_HW[0] * SIZE_HW[1] - 5 - number]
-
-
-POINT = st.integers(0, 59) | st.floats(0, 59, allow_nan=False)
-POLYGON = st.lists(st.tuples(POINT, POINT), min_size=3, max_size=5).map(lambda points: [x for p in points for x in p])
-SEGMENTATION = (
-    st.lists(POLYGON, max_size=3)
-    | st.builds(lambda n: {"size": list(SIZE_HW), "counts": runs(n)}, st.integers(0, 99))
-    | st.builds(lambda n: coco_text(runs(n)), st.integers(0, 99))
-)
-
-
-def coco_text(counts: list[int]) -> dict[str, Any]:
-    """A mask as COCO's tools write it."""
-    mask = coco_mask.encode(np.asfortranarray(decode_runs(counts, SIZE_HW)))
-    return {"size": list(SIZE_HW), "counts": mask["counts"].decode()}
-
-
-ANYTHING = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.floats(allow_nan=False) | st.text(max_size=4),
-    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
-    max_leaves=4,
-)
-
-
-@st.composite
-def annotations_of(draw: st.DrawFn, image_ids: list[int]) -> list[dict[str, Any]]:
-    """Objects of pictures in any order, with ids that are not numbered, and whatever else COCO may say."""
-    rows = []
-    ids = draw(st.lists(st.integers(0, 10**12), max_size=6, unique=True))
-    for annotation_id in ids:
-        box = [draw(POINT), draw(POINT), draw(st.floats(1, 20)), draw(st.integers(1, 20))]
-        row = {"id": annotation_id, "image_id": draw(st.sampled_from(image_ids)), "bbox": box}
-        row["category_id"] = draw(st.sampled_from(list(NAMES)))
-        optional = {
-            "area": st.integers(0, 400) | st.floats(0, 400),
-            "iscrowd": st.sampled_from([0, 1]),
-            "segmentation": SEGMENTATION,
-            "keypoints": st.just([1, 2.5, 2, 0, 0, 0]),
-            "attributes": st.just({"occluded": True}),
-            "score": st.floats(0, 1),
-            "note": ANYTHING,
-        }
-        rows.append(row | draw(st.fixed_dictionaries({}, optional=optional)))
-    return rows
-
-
-@st.composite
-def contents(draw: st.DrawFn) -> dict[str, dict[str, Any]]:
-    """Two splits of three pictures."""
-    found = {}
-    for number, split in enumerate(("train", "valid")):
-        images = []
-        for position in range(3):
-            image = {"id": 50 - 10 * position + number, "file_name": f"{number}{position}.png", "license": 2}
-            image |= {"height": SIZE_HW[0], "width": SIZE_HW[1], "coco_url": "a/b", "date_captured": "2013"}
-            images.append(image | draw(st.fixed_dictionaries({}, optional={"more": ANYTHING})))
-        found[split] = {
-            "info": {"year": 2017, "description": draw(st.text(max_size=3))},
-            "licenses": [{"id": 2, "name": "CC", "url": ""}],
-            "images": images,
-            "annotations": draw(annotations_of([image["id"] for image in images])),
-            "categories": [
-                {"id": category_id, "name": name, "supercategory": "animal", "skeleton": [[1, 2]]}
-                for category_id, name in NAMES.items()
-            ],
-            "more": draw(ANYTHING),
-        }
-    return found
+from tests.data.export.rich import OFFLINE, SIZE_HW, contents, convert, read, rows_of, write
 
 
 @settings(max_examples=20, phases=[Phase.generate], suppress_health_check=OFFLINE)
@@ -122,43 +27,6 @@ def test_coco_to_coco_is_the_same_json(contents: dict, tmp_path_factory: pytest.
     assert conversion.notes == ()
     for split, content in contents.items():
         assert read(folder / "out", split) == content
-
-
-def rows_of(folder: Path, key: str) -> dict[Any, dict[str, Any]]:
-    """Records of all splits by their ids."""
-    return {row["id"]: row for split in ("train", "valid") for row in read(folder, split)[key]}
-
-
-@pytest.fixture(scope="module")
-def rich(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data set with something of everything, the same in both splits but for ids."""
-    contents = {}
-    for number, split in enumerate(("train", "valid")):
-        images = [
-            {"id": 100 * number + i, "file_name": f"{i}.png", "height": SIZE_HW[0], "width": SIZE_HW[1]}
-            | {"license": i, "flickr_url": f"f/{i}"}
-            for i in range(4)
-        ]
-        outlines = [
-            [[1, 2, 30, 2, 30, 40.5]],
-            [[1, 2, 30, 2, 30, 40], [5, 5, 9, 5, 9, 9]],
-            {"size": list(SIZE_HW), "counts": runs(7)},
-            coco_text(runs(9)),
-            [],
-        ]
-        rows = []
-        for i in range(10):
-            row = {"id": 1000 * number + 7 * i + 1, "image_id": 100 * number + i * 3 % 4, "category_id": 7}
-            row["category_id"] = list(NAMES)[i % 3]
-            row |= {"bbox": [1.5, 2, 28.5, 38.25], "area": 500.5, "iscrowd": int(i == 2)}
-            row |= {"segmentation": outlines[i % 5], "score": i / 10, "truncated": i % 2, "pose": "Left"}
-            row |= {"occluded": 1} if i % 2 else {}
-            row |= {"keypoints": [1, 2, 2, 0, 0, 0], "num_keypoints": 1} if i == 4 else {}
-            rows.append(row | {"attributes": {"colour": "red"}})
-        categories = [{"id": i, "name": name, "supercategory": f"over {name}"} for i, name in NAMES.items()]
-        info = {"info": {"year": 2017}, "licenses": [{"id": i} for i in range(4)]}
-        contents[split] = info | {"images": images, "annotations": rows, "categories": categories}
-    return write(tmp_path_factory.mktemp("rich") / "in", contents)
 
 
 def test_new_splits_keep_every_record(rich: Path, tmp_path: Path) -> None:
@@ -297,26 +165,6 @@ def by_box(folder: Path) -> dict[tuple, list[dict[str, Any]]]:
         for row in content["annotations"]:
             found.setdefault((split, name_of[row["image_id"]]), []).append(row)
     return found
-
-
-def test_hub_keeps_ids_polygons_and_all_that_makes_a_column(rich: Path, tmp_path: Path) -> None:
-    conversion = convert(rich, tmp_path / "hub", "hub")
-    assert conversion.notes == (
-        "The masks of 8 objects are left out: polygons are kept.",
-        "Left out, as Hugging Face has no place for it: attributes of 20 objects, supercategory of 3 classes, info, "
-        "licenses.",
-        "Category ids are not kept: Hugging Face has classes in order, from 0.",
-    )
-    convert(tmp_path / "hub", tmp_path / "back", "coco")
-    assert rows_of(tmp_path / "back", "images") == rows_of(rich, "images")
-    class_of = {3: 0, 7: 1, 90: 2}
-    before, after = rows_of(rich, "annotations"), rows_of(tmp_path / "back", "annotations")
-    for number, row in before.items():
-        expected = {key: value for key, value in row.items() if key != "attributes"}
-        if isinstance(row["segmentation"], dict):
-            del expected["segmentation"]
-        assert after[number] == expected | {"category_id": class_of[row["category_id"]]}
-    assert convert(tmp_path / "hub", tmp_path / "again", "hub").notes == ()
 
 
 def test_voc_keeps_its_own_tags(rich: Path, tmp_path: Path) -> None:

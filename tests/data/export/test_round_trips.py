@@ -101,7 +101,7 @@ HELD = {
     "yolo": (1e-3, {"names"}),
     "voc": (1e-6, {"crowds"}),
     "csv": (1e-9, {"crowds", "areas", "names"}),
-    "hub": (0.0, {"crowds", "areas", "image_ids"}),
+    "hub": (0.0, {"crowds", "areas", "image_ids", "category_ids"}),
 }
 
 
