@@ -23,11 +23,14 @@ CLASS_NAMES = ("person",)
 
 
 class _Box(NamedTuple):
+    """A person: `text` is the whole line, shared by all who are in it."""
+
     image: int
     box_xywh: tuple[float, ...]
     is_ignored: bool
     line: int
     number: int
+    text: str
 
 
 def find_crowdhuman_splits(data: Path) -> dict[str, Split]:
@@ -70,7 +73,7 @@ def read_crowdhuman_table(split: Split) -> AnnotationTable:
         boxes_xywh=np.array([box.box_xywh for box in boxes], np.float64),
         is_crowd=np.array([box.is_ignored for box in boxes], bool),
         locate=lambda annotation: {"line": boxes[annotation].line, "object": boxes[annotation].number},
-        extras=Extras(notes=("The boxes of visible parts and of heads are left out.",)),
+        extras=Extras(annotation=lambda annotation: _others(boxes[annotation])),
         findings=about_places(
             split,
             "label.malformed",
@@ -117,13 +120,21 @@ def _parse_line(text: str, image: int, line: int) -> tuple[str, list[_Box]]:
     objects = record.get("gtboxes", [])
     if not isinstance(objects, list):
         raise ValueError("gtboxes is no list")
-    return record["ID"], [_box(found, image, line, number) for number, found in enumerate(objects, 1)]
+    return record["ID"], [_box(found, image, line, number, text) for number, found in enumerate(objects, 1)]
 
 
-def _box(found: Any, image: int, line: int, number: int) -> _Box:
+def _box(found: Any, image: int, line: int, number: int, text: str) -> _Box:
     box = found.get("fbox") if isinstance(found, dict) else None
     if not (isinstance(box, list) and len(box) == 4 and all(type(side) in (int, float) for side in box)):
         raise ValueError(f"object {number} has no fbox of four numbers")
     extra = found.get("extra")
     is_ignored = found.get("tag") != "person" or (isinstance(extra, dict) and extra.get("ignore") == 1)
-    return _Box(image, tuple(box), is_ignored, line, number)
+    return _Box(image, tuple(box), is_ignored, line, number, text)
+
+
+def _others(box: _Box) -> dict[str, Any]:
+    """What is said of a person beside the full body: ``hbox`` of the head, ``vbox`` of what is visible, and so on."""
+    import orjson
+
+    found = orjson.loads(box.text)["gtboxes"][box.number - 1]
+    return {key: value for key, value in found.items() if key != "fbox"}

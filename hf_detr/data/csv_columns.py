@@ -127,13 +127,13 @@ def describe(columns: CsvColumns, first_row: Sequence[str]) -> str:
     return ", ".join([*parts, f"box {box} ({BOX_KINDS[columns.kind]})"])
 
 
-def unread_columns(columns: CsvColumns, first_row: Sequence[str]) -> list[str]:
-    """Names of the columns that nothing is read from."""
+def more_columns(columns: CsvColumns, first_row: Sequence[str]) -> dict[str, int]:
+    """Positions of the columns that are none of these, by their names."""
     if not columns.has_header:
-        return []
+        return {}
     single = (columns.file, columns.label, columns.split, columns.crowd, columns.area)
     known = {*single, *columns.box, *(columns.size_hw or ())}
-    return [name for position, name in enumerate(first_row) if position not in known and name]
+    return {name: position for position, name in enumerate(first_row) if position not in known and name}
 
 
 def _is_number(text: str) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from hf_detr.data.csv_columns import EXAMPLES, CsvColumns, describe, find_columns, unread_columns
+from hf_detr.data.csv_columns import EXAMPLES, CsvColumns, describe, find_columns, more_columns
 from hf_detr.data.folders import SPLIT_WORDS, read_text
 from hf_detr.errors import DatasetError
 
@@ -26,6 +26,7 @@ class CsvRow(NamedTuple):
         is_crowd: a region that training leaves out.
         size_hw: height and width of the picture in pixels; 0, 0 where the row does not say.
         area: of the object in pixels²; NaN where the row does not say.
+        more: texts of the columns `CsvContent.more`.
     """
 
     line: int
@@ -35,6 +36,7 @@ class CsvRow(NamedTuple):
     is_crowd: bool
     size_hw: tuple[int, int]
     area: float = math.nan
+    more: tuple[str, ...] = ()
 
 
 class BadRow(NamedTuple):
@@ -54,7 +56,7 @@ class CsvContent:
         description: of the columns, for a person.
         rows: of all splits.
         parts: the split of each row as the file calls it; empty where it does not say.
-        unread: names of the columns that mean nothing to us.
+        more: names of the columns that mean nothing to us.
         bad_rows: that cannot be used.
     """
 
@@ -62,7 +64,7 @@ class CsvContent:
     description: str
     rows: Sequence[CsvRow]
     parts: Sequence[str]
-    unread: Sequence[str]
+    more: Sequence[str]
     bad_rows: Sequence[BadRow]
 
 
@@ -87,11 +89,13 @@ def read_csv(path: Path) -> CsvContent:
             values = [field.strip() for field in fields]
             if columns is None:
                 columns = _columns(path, values)
-                description, unread = describe(columns, values), unread_columns(columns, values)
+                description, more = describe(columns, values), more_columns(columns, values)
                 if columns.has_header:
                     continue
             try:
-                rows.append(_row(reader.line_num, values, columns, decimal_comma=delimiter == ";"))
+                row = _row(reader.line_num, values, columns, decimal_comma=delimiter == ";")
+                others = tuple(values[at] if at < len(values) else "" for at in more.values())
+                rows.append(row._replace(more=others))
                 parts.append("" if columns.split is None else values[columns.split])
             except ValueError as error:
                 bad.append(BadRow(reader.line_num, delimiter.join(fields), str(error)))
@@ -109,7 +113,7 @@ def read_csv(path: Path) -> CsvContent:
         bad += [BadRow(row.line, row.file, "it does not say its split") for row in lost]
         rows = [row for row, part in zip(rows, parts, strict=True) if part]
         parts = list(filter(None, parts))
-    return CsvContent(columns, description, rows, parts, unread, sorted(bad))
+    return CsvContent(columns, description, rows, parts, list(more), sorted(bad))
 
 
 def _columns(path: Path, first_row: Sequence[str]) -> CsvColumns:

@@ -14,7 +14,7 @@ from hf_detr.data.findings import Finding, counted, shortlist
 from hf_detr.data.folders import PICTURE_SUFFIXES, pictures_by_stem
 from hf_detr.data.headers import upright_sizes_hw
 from hf_detr.data.row_findings import about_places
-from hf_detr.data.table import AnnotationTable, Extras, Split, table_of_boxes
+from hf_detr.data.table import COCO_KEYS, AnnotationTable, Extras, Split, table_of_boxes
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ def read_csv_table(split: Split) -> AnnotationTable:
         areas=np.array([row.area for row in known], np.float64),
         is_crowd=np.array([row.is_crowd for row in known], bool),
         locate=lambda annotation: {"line": known[annotation].line},
-        extras=Extras(notes=(f"Columns left out: {shortlist(content.unread)}.",) if content.unread else ()),
+        extras=Extras(annotation=lambda annotation: _others(known[annotation], content.more)),
         findings=_findings(
             split,
             malformed=[place(row) | {"value": f"{row.text!r:.60}: {row.reason}"} for row in content.bad_rows],
@@ -71,6 +71,25 @@ def read_csv_table(split: Split) -> AnnotationTable:
             names=names,
         ),
     )
+
+
+def _others(row: CsvRow, names: Sequence[str]) -> dict[str, Any]:
+    """What other columns say of an object: numbers where they are written like ours, else text.
+
+    What COCO has under the name of a column is not replaced by it.
+    """
+    values = zip(names, row.more, strict=True)
+    return {f"csv_{name}" if name in COCO_KEYS else name: _value(text) for name, text in values if text}
+
+
+def _value(text: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            if str(kind(text)) == text:
+                return kind(text)
+        except ValueError:
+            continue
+    return text
 
 
 def _with_endings(split: Split, files: Sequence[str]) -> list[str]:

@@ -83,6 +83,12 @@ class CocoRecords:
     bad_area: np.ndarray
 
 
+# What COCO says of an annotation.
+COCO_KEYS = frozenset(
+    {"id", "image_id", "category_id", "bbox", "area", "iscrowd", "segmentation", "keypoints", "num_keypoints"}
+)
+
+
 def _nothing(position: int) -> dict[str, Any]:
     return {}
 
@@ -96,7 +102,6 @@ class Extras:
         categories: what is known of each class; empty for nothing of any.
         header: what is known of all, such as ``info`` and ``licenses``.
         annotation_ids: ``(M,)`` as in `CocoRecords`; None for none at all.
-        notes: a sentence each about what cannot be taken along.
     """
 
     image: Callable[[int], dict[str, Any]] = _nothing
@@ -104,7 +109,6 @@ class Extras:
     categories: Sequence[dict[str, Any]] = ()
     header: Mapping[str, Any] = field(default_factory=dict)
     annotation_ids: np.ndarray | None = None
-    notes: tuple[str, ...] = ()
 
 
 class KnownPictures(Pictures, Protocol):

@@ -1,7 +1,6 @@
 """A Pascal VOC split as columns. Objects marked as difficult become crowds, which evaluation ignores as VOC's does."""
 
 import os
-from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -53,11 +52,7 @@ def read_voc_table(split: Split) -> AnnotationTable:
         boxes_xywh=xyxy_to_xywh(boxes_xyxy),
         is_crowd=np.array([found.is_difficult for _, found in known], bool),
         locate=lambda annotation: place(known[annotation][0], known[annotation][1].number),
-        extras=_extras(
-            [path for path, _ in files],
-            [(image, found.number) for image, found in known],
-            Counter(tag for one in annotations for tag in one.unread),
-        ),
+        extras=_extras([path for path, _ in files], [(image, found.number) for image, found in known]),
         findings=_findings(
             split,
             unreadable=[place(image) | {"value": one} for image, one in enumerate(read) if isinstance(one, str)],
@@ -72,7 +67,7 @@ def read_voc_table(split: Split) -> AnnotationTable:
     )
 
 
-def _extras(paths: Sequence[Path], objects: Sequence[tuple[int, int]], unread: Counter[str]) -> Extras:
+def _extras(paths: Sequence[Path], objects: Sequence[tuple[int, int]]) -> Extras:
     """What the files say beyond boxes, read again when it is asked for, picture by picture."""
 
     @lru_cache(maxsize=1)
@@ -83,8 +78,7 @@ def _extras(paths: Sequence[Path], objects: Sequence[tuple[int, int]], unread: C
         image, number = objects[annotation]
         return of_file(image)[1][number - 1]
 
-    notes = [f"<{tag}> of {counted(number, 'object')} left out." for tag, number in unread.items()]
-    return Extras(image=lambda image: of_file(image)[0], annotation=of_object, notes=tuple(notes))
+    return Extras(image=lambda image: of_file(image)[0], annotation=of_object)
 
 
 def _read(path: Path) -> VocAnnotation | str:

@@ -41,14 +41,12 @@ class VocAnnotation(NamedTuple):
         size_hw: height and width in pixels; 0, 0 where it does not say.
         objects: that can be used.
         bad_objects: that cannot.
-        unread: tags of more than one value within objects, such as ``part``, as often as they come.
     """
 
     file_name: str
     size_hw: tuple[int, int]
     objects: list[VocObject]
     bad_objects: list[BadObject]
-    unread: tuple[str, ...] = ()
 
 
 def parse_annotation(content: bytes) -> VocAnnotation:
@@ -81,32 +79,30 @@ def parse_annotation(content: bytes) -> VocAnnotation:
         else:
             difficult = (element.findtext("difficult") or "0").strip() not in ("0", "")
             objects.append(VocObject(name, (left - 1, top - 1, right, bottom), difficult, number))
-    unread = tuple(
-        child.tag
-        for element in root.iterfind("object")
-        for child in element
-        if child.tag not in _READ_OF_OBJECTS and len(child)
-    )
-    return VocAnnotation((root.findtext("filename") or "").strip(), _size_hw(root), objects, bad, unread)
+    return VocAnnotation((root.findtext("filename") or "").strip(), _size_hw(root), objects, bad)
 
 
 def extras_of(content: bytes) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """What a file that can be read says beyond `parse_annotation`: of the picture, and of each ``<object>``.
 
-    Values are numbers where they are written as whole numbers, else text. Tags within tags make a dict, of pictures;
-    of objects they are left out.
+    Values are numbers where they are written as whole numbers, else text. Tags within tags make a dict, and a tag that
+    comes several times makes a list.
     """
     root = ElementTree.fromstring(content)
-    of_objects = [
-        {child.tag: _value(child) for child in element if child.tag not in _READ_OF_OBJECTS and not len(child)}
-        for element in root.iterfind("object")
-    ]
-    return {child.tag: _value(child) for child in root if child.tag not in _READ_OF_FILES}, of_objects
+    return _values(root, _READ_OF_FILES), [_values(one, _READ_OF_OBJECTS) for one in root.iterfind("object")]
+
+
+def _values(element: ElementTree.Element, but: frozenset[str] = frozenset()) -> dict[str, Any]:
+    found: dict[str, list[Any]] = {}
+    for child in element:
+        if child.tag not in but:
+            found.setdefault(child.tag, []).append(_value(child))
+    return {tag: values[0] if len(values) == 1 else values for tag, values in found.items()}
 
 
 def _value(element: ElementTree.Element) -> Any:
     if len(element):
-        return {child.tag: _value(child) for child in element}
+        return _values(element)
     text = (element.text or "").strip()
     return int(text) if text.isascii() and text.isdecimal() and str(int(text)) == text else text
 

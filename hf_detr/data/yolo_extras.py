@@ -1,4 +1,4 @@
-"""What the labels of a YOLO split have beyond boxes: outlines, read again when they are asked for."""
+"""What the labels of a YOLO split have beyond boxes, outlines or keypoints, read again when it is asked for."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -12,19 +12,20 @@ from hf_detr.data.yolo_labels import numbers_of_lines
 
 
 def yolo_extras(
-    label_paths: Sequence[Path], image_of: np.ndarray, lines: np.ndarray, sizes_hw: np.ndarray, *, has_keypoints: bool
+    label_paths: Sequence[Path], image_of: np.ndarray, lines: np.ndarray, sizes_hw: np.ndarray, *, keypoint_dims: int
 ) -> Extras:
-    """Outlines as COCO's ``segmentation``, in pixels.
+    """Outlines as COCO's ``segmentation``, or keypoints as its ``keypoints``, in pixels.
+
+    COCO's keypoints are x, y and v: 0 for one that is not there, 1 for a hidden and 2 for a visible one. Without v all
+    are visible but those at 0, 0, which YOLO has for none.
 
     Args:
         label_paths: N files.
         image_of: ``(M,)`` picture of each object.
         lines: ``(M,)`` its line in the file, counted from 1.
         sizes_hw: ``(N, 2)`` height and width of the upright pictures.
-        has_keypoints: the numbers after the box are keypoints, and no outline.
+        keypoint_dims: the numbers after the box are keypoints, so many each, and no outline; 0 for outlines.
     """
-    if has_keypoints:
-        return Extras(notes=("The keypoints are left out.",))
 
     @lru_cache(maxsize=1)  # objects are asked for picture by picture
     def numbers_of(image: int) -> dict[int, list[float]]:
@@ -35,7 +36,21 @@ def yolo_extras(
         numbers = numbers_of(image)[int(lines[row])]
         if len(numbers) == 4:
             return {}
+        if keypoint_dims:
+            return _keypoints(numbers[4:], keypoint_dims, sizes_hw[image])
         corners_xy = np.array(numbers).reshape(-1, 2) * sizes_hw[image, ::-1]
         return {"segmentation": [corners_xy.ravel().tolist()]}
 
     return Extras(annotation=annotation)
+
+
+def _keypoints(numbers: list[float], dims: int, size_hw: np.ndarray) -> dict[str, Any]:
+    if len(numbers) % dims:
+        return {}
+    points = np.array(numbers).reshape(-1, dims)
+    visible = points[:, 2] if dims == 3 else np.where(points.any(1), 2, 0)
+    rows = zip((points[:, :2] * size_hw[::-1]).tolist(), visible.astype(int).tolist(), strict=True)
+    return {
+        "keypoints": [number for (x, y), v in rows for number in ((x, y, v) if v else (0, 0, 0))],
+        "num_keypoints": int((visible > 0).sum()),
+    }

@@ -22,7 +22,7 @@ from hf_detr.data.table import AnnotationTable, Split, table_of_boxes
 from hf_detr.data.yolo_extras import yolo_extras
 from hf_detr.data.yolo_labels import BadLine, YoloObject, parse_labels
 from hf_detr.data.yolo_layouts import class_names_near, label_paths
-from hf_detr.data.yolo_yaml import names_of, read_description, read_yaml, split_pictures
+from hf_detr.data.yolo_yaml import keypoint_dims_of, names_of, read_description, read_yaml, split_pictures
 from hf_detr.errors import DatasetError
 
 _FARTHEST = 1.5  # from the middle of the picture, in fractions of it; a number beyond was never meant as one
@@ -38,7 +38,7 @@ class YoloSource:
         pictures: N paths below it.
         label_paths: N files, whether they are there or not.
         names: class names by the number that labels have for them.
-        has_keypoints: labels have keypoints after the box.
+        keypoint_dims: numbers for each keypoint after the box, x y or x y v; 0 where labels have none.
     """
 
     start: Path
@@ -46,7 +46,7 @@ class YoloSource:
     pictures: Sequence[str]
     label_paths: Sequence[Path]
     names: dict[int, str]
-    has_keypoints: bool = False
+    keypoint_dims: int = 0
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def read_yolo_table(split: Split) -> AnnotationTable:
     present = _present_labels(source.label_paths)
     paths = [path if path in present else None for path in source.label_paths]
     read = for_each_file(
-        lambda pair: _read(*pair, source.has_keypoints),
+        lambda pair: _read(*pair, source.keypoint_dims > 0),
         [(source.images_dir / picture, path) for picture, path in zip(source.pictures, paths, strict=True)],
         title=f"reading labels and sizes of {split.name}",
     )
@@ -95,7 +95,7 @@ def read_yolo_table(split: Split) -> AnnotationTable:
         category_of=np.array([category_of_number[found.class_id] for _, found in known], np.int64),
         boxes_xywh=_boxes_xywh(boxes_norm, sizes_hw[image_of]),
         locate=locate,
-        extras=yolo_extras(source.label_paths, image_of, lines, sizes_hw, has_keypoints=source.has_keypoints),
+        extras=yolo_extras(source.label_paths, image_of, lines, sizes_hw, keypoint_dims=source.keypoint_dims),
         findings=[
             *_line_findings(split, source, read),
             *_range_findings(split, boxes_norm, locate),
@@ -122,12 +122,12 @@ def yolo_source(split: Split) -> YoloSource:
         return YoloSource(path, images_dir, pictures, label_paths(images_dir, pictures, path), dict(enumerate(names)))
     if split.part is None:
         content = read_yaml(path)
-        pictures, names, has_keypoints = pictures_below(images_dir), names_of(path, content), "kpt_shape" in content
+        pictures, names, keypoint_dims = pictures_below(images_dir), names_of(path, content), keypoint_dims_of(content)
     else:
         description = read_description(path)
         images_dir, pictures = split_pictures(description, split.part)
-        names, has_keypoints = description.names, description.has_keypoints
-    return YoloSource(path.parent, images_dir, pictures, label_paths(images_dir, pictures), names, has_keypoints)
+        names, keypoint_dims = description.names, description.keypoint_dims
+    return YoloSource(path.parent, images_dir, pictures, label_paths(images_dir, pictures), names, keypoint_dims)
 
 
 def _read(picture: Path, labels: Path | None, has_keypoints: bool) -> _Read:

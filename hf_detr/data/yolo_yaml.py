@@ -25,14 +25,14 @@ class YoloDescription:
         root: the folder that its paths start from.
         parts: entries of each split by the key it has in the file, as they are written.
         names: class names by the number that labels have for them.
-        has_keypoints: labels have keypoints after the box.
+        keypoint_dims: numbers for each keypoint after the box, x y or x y v; 0 where labels have none.
     """
 
     path: Path
     root: Path
     parts: dict[str, tuple[str, ...]]
     names: dict[int, str]
-    has_keypoints: bool
+    keypoint_dims: int
 
 
 def read_description(path: Path) -> YoloDescription:
@@ -47,7 +47,17 @@ def read_description(path: Path) -> YoloDescription:
         raise DatasetError(
             f"{path}: names no pictures. A YOLO data set needs `train: FOLDER`, and `val:` if there is."
         )
-    return YoloDescription(path, _root(path, content, parts), parts, names_of(path, content), "kpt_shape" in content)
+    return YoloDescription(
+        path, _root(path, content, parts), parts, names_of(path, content), keypoint_dims_of(content)
+    )
+
+
+def keypoint_dims_of(content: dict[str, Any]) -> int:
+    """How many numbers a keypoint has by ``kpt_shape``, number of keypoints and dims; 0 where there is no such key."""
+    if "kpt_shape" not in content:
+        return 0
+    shape = content["kpt_shape"]
+    return 2 if isinstance(shape, list) and shape[1:] == ["2"] else 3
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from hf_detr.data.export.coco import merged_header, write_coco
+from hf_detr.data.export.csv import column_keys as csv_keys
 from hf_detr.data.export.csv import write_csv
 from hf_detr.data.export.hub import column_keys, write_hub
 from hf_detr.data.export.outlines import MASK, POLYGONS, UNKNOWN
@@ -78,7 +79,7 @@ FORMATS = {
         image_keys=lambda found: IMAGE_TAGS,
         annotation_keys=lambda found: OBJECT_TAGS,
     ),
-    "csv": TargetFormat("CSV", write_csv, trimmed_classes=True, areas=True, crowds=True),
+    "csv": TargetFormat("CSV", write_csv, trimmed_classes=True, areas=True, crowds=True, annotation_keys=csv_keys),
     "hub": TargetFormat(
         "Hugging Face",
         write_hub,

@@ -32,7 +32,6 @@ def read_sources(sources: Sequence[Mapping[str, Split]], notes: list[str]) -> Sp
         findings = structural_findings(table)
         if findings:
             raise DatasetError(f"{split.annotations_path} cannot be used:\n\n{render_findings(findings)}")
-        notes += [f"{split.name}: {note}" for note in table.extras.notes]
         names = table.category_names
         shared_names |= {name for name in names if names.count(name) > 1}
         index = sourced_index(table)

@@ -12,7 +12,7 @@ from hf_detr.data.export.yolo import FOLDER_OF
 
 CLASSES_FILE = "label_list.txt"
 IMAGE_TAGS = ("source", "owner", "segmented")
-OBJECT_TAGS = ("pose", "truncated", "occluded")
+OBJECT_TAGS = ("pose", "truncated", "occluded", "part", "actions", "point")
 
 
 def write_voc(folder: Path, splits: Mapping[str, SourcedIndex], pictures: PictureWriter) -> None:
@@ -61,8 +61,9 @@ def _known(extras: Mapping[str, Any], tags: Sequence[str]) -> dict[str, Any]:
 
 def _add(parent: ElementTree.Element, values: Mapping[str, Any]) -> None:
     for tag, value in values.items():
-        element = ElementTree.SubElement(parent, tag)
-        if isinstance(value, dict):
-            _add(element, value)
-        else:
-            element.text = str(int(value) if isinstance(value, bool) else value)
+        for one in value if isinstance(value, list) else [value]:
+            element = ElementTree.SubElement(parent, tag)
+            if isinstance(one, dict):
+                _add(element, one)
+            else:
+                element.text = str(int(one) if isinstance(one, bool) else one)

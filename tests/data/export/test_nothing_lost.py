@@ -179,7 +179,11 @@ def test_voc_keeps_its_own_tags(rich: Path, tmp_path: Path) -> None:
     text = path.read_text().replace(
         "<size>", "<source><database>mine</database></source><segmented>1</segmented><size>"
     )
-    path.write_text(text.replace("<bndbox>", "<part><name>head</name></part><bndbox>", 1))
+    parts = "".join(
+        f"<part><name>{name}</name><bndbox><xmin>{x}</xmin></bndbox></part>"
+        for name, x in (("head", 5), ("foot", 9.5))
+    )
+    path.write_text(text.replace("<bndbox>", f"{parts}<actions><jumping>1</jumping></actions><bndbox>", 1))
     convert(tmp_path / "voc", tmp_path / "again", "voc")
     convert(tmp_path / "again", tmp_path / "back", "coco")
     before, after = by_box(rich), by_box(tmp_path / "back")
@@ -191,7 +195,12 @@ def test_voc_keeps_its_own_tags(rich: Path, tmp_path: Path) -> None:
         ]
     first = read(tmp_path / "back")["images"][0]
     assert (first["source"], first["segmented"]) == ({"database": "mine"}, 1)
-    assert "train: <part> of 1 object left out." in convert(tmp_path / "voc", tmp_path / "c", "coco").notes
+    nested = read(tmp_path / "back")["annotations"][0]
+    assert nested["part"] == [
+        {"name": "head", "bndbox": {"xmin": 5}},
+        {"name": "foot", "bndbox": {"xmin": "9.5"}},
+    ]
+    assert nested["actions"] == {"jumping": 1}
 
 
 @pytest.mark.parametrize("resize", [None, [40, 60]])
@@ -240,26 +249,60 @@ def test_spaces_around_the_names_of_classes(tmp_path: Path, to: str) -> None:
             convert(source, tmp_path / "not", to)
 
 
-def test_what_is_not_read_from_other_formats_is_said(tmp_path: Path) -> None:
+def test_what_other_formats_say_beyond_boxes_is_kept(tmp_path: Path) -> None:
     source = tmp_path / "csv"
     source.mkdir()
     Image.new("L", (9, 9)).save(source / "a.png")
-    (source / "train.csv").write_text("image,class,xmin,ymin,xmax,ymax,score,who\na.png,cat,1,2,5,6,0.5,me\n")
-    assert convert(source, tmp_path / "one", "coco").notes == ("train: Columns left out: score, who.",)
+    table = "image,class,xmin,ymin,xmax,ymax,score,who,id,note\na.png,cat,1,2,5,6,0.5,me,x7,\nb.png,,,,,,,,,\n"
+    (source / "train.csv").write_text(table)
+    Image.new("L", (9, 9)).save(source / "b.png")
+    assert convert(source, tmp_path / "one", "coco").notes == ()
+    (row,) = read(tmp_path / "one")["annotations"]
+    assert (row["score"], row["who"], row["csv_id"], "note" in row) == (0.5, "me", "x7", False)
     people = tmp_path / "people"
     (people / "Images").mkdir(parents=True)
     Image.new("L", (9, 9)).save(people / "Images" / "a.jpg")
-    (people / "annotation_train.odgt").write_text('{"ID": "a", "gtboxes": [{"tag": "person", "fbox": [1, 2, 3, 4]}]}')
-    notes = convert(people, tmp_path / "two", "coco").notes
-    assert notes == ("train: The boxes of visible parts and of heads are left out.",)
-    (tmp_path / "pose/labels/train").mkdir(parents=True)
-    (tmp_path / "pose/images/train").mkdir(parents=True)
-    Image.new("L", (9, 9)).save(tmp_path / "pose/images/train/a.png")
-    (tmp_path / "pose/labels/train/a.txt").write_text("0 0.5 0.5 0.2 0.2 0.4 0.4 0.6 0.6\n")
-    (tmp_path / "pose/data.yaml").write_text("train: images/train\nnames: [cat]\nkpt_shape: [2, 2]\n")
-    notes = convert(tmp_path / "pose", tmp_path / "three", "coco").notes
-    assert notes == ("train: The keypoints are left out.",)
-    assert read(tmp_path / "three")["annotations"][0]["bbox"] == pytest.approx([3.6, 3.6, 1.8, 1.8])
+    others = {"vbox": [1, 2, 2, 2], "extra": {"box_id": 0}}
+    boxes = [{"tag": "person", "fbox": [1, 2, 3, 4]}, {"tag": "mask", "fbox": [0, 0, 3, 4]} | others]
+    (people / "annotation_train.odgt").write_text(json.dumps({"ID": "a", "gtboxes": boxes}))
+    assert convert(people, tmp_path / "two", "coco").notes == ()
+    first, second = read(tmp_path / "two")["annotations"]
+    assert first["tag"] == "person" and {key: second[key] for key in others} == others
+
+
+@pytest.mark.parametrize(
+    ("shape", "numbers", "keypoints"),
+    [
+        ("[2, 2]", "0.4 0.4 0 0", [32, 24, 2, 0, 0, 0]),
+        ("[2, 3]", "0.4 0.4 1 0.5 0.5 0", [32, 24, 1, 0, 0, 0]),
+        ("[2, 3]", "0.4 0.4 1 0.5", None),
+    ],
+)
+def test_keypoints_of_yolo(tmp_path: Path, shape: str, numbers: str, keypoints: list[float] | None) -> None:
+    source = tmp_path / "pose"
+    for folder in ("images", "labels"):
+        (source / folder / "train").mkdir(parents=True)
+    Image.new("L", SIZE_HW[::-1]).save(source / "images/train/a.png")
+    (source / "labels/train/a.txt").write_text(f"0 0.5 0.5 0.2 0.2 {numbers}\n")
+    (source / "data.yaml").write_text(f"train: images/train\nnames: [cat]\nkpt_shape: {shape}\n")
+    convert(source, tmp_path / "out", "coco")
+    (row,) = read(tmp_path / "out")["annotations"]
+    assert row.get("keypoints") == keypoints
+    assert row.get("num_keypoints") == (None if keypoints is None else 1)
+
+
+def test_csv_keeps_numbers_and_text(rich: Path, tmp_path: Path) -> None:
+    assert convert(rich, tmp_path / "csv", "csv").notes[1] == (
+        "Left out, as CSV has no place for it: attributes of 20 objects, keypoints of 2 objects, num_keypoints of 2 "
+        "objects, license of 8 pictures, flickr_url of 8 pictures, supercategory of 3 classes, info, licenses."
+    )
+    convert(tmp_path / "csv", tmp_path / "back", "coco")
+    before, after = by_box(rich), by_box(tmp_path / "back")
+    for place, rows in before.items():
+        keys = ("score", "truncated", "pose", "occluded", "iscrowd")
+        assert [{key: row.get(key) for key in keys} for row in after[place]] == [
+            {key: row.get(key) for key in keys} for row in rows
+        ]
 
 
 def test_nan_beside_boxes_stays_nan(tmp_path: Path) -> None:
