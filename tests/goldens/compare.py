@@ -22,14 +22,8 @@ Besides,
 """
 
 import argparse
-import ctypes
 import json
-import os
-import platform
-import shutil
-import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +41,7 @@ from hf_detr.distillation.adaptive import GradientShare
 from hf_detr.distillation.loss import feature_distillation_loss
 from hf_detr.distillation.student import transformer_encoder_parameters
 from hf_detr.models.decoding import decode_detections
+from tests.goldens.intel_kernels import multiplies_as_on_intel, run_with_intel_kernels
 from tests.goldens.official_inputs import (
     official_images,
     official_labels,
@@ -69,8 +64,6 @@ GRADIENT_FLOOR = 1e-7
 PROJECTOR = "encoder.feature_projector"  # its group of gradient norms
 TIE = 1e-5  # a gap between scores below which the selection of queries depends on rounding
 ROWS_AT_A_TIE = 2
-# MKL asks this function whether the processor is by Intel; a library loaded before it answers first.
-INTEL = "mkl_serv_intel_cpu_true"
 
 
 @dataclass(frozen=True)
@@ -385,26 +378,6 @@ def print_table(rows: list[Row]) -> None:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip(), flush=True)
 
 
-def multiplies_as_on_intel() -> bool:
-    return hasattr(ctypes.CDLL(None), INTEL)
-
-
-def run_with_intel_kernels(arguments: list[str]) -> int | None:
-    """Run this program with MKL's steps for Intel's processors, and return its exit code; None if that cannot be."""
-    cpu = Path("/proc/cpuinfo")
-    if platform.machine() != "x86_64" or not cpu.exists() or " avx512f " not in cpu.read_text():
-        return None
-    if shutil.which("gcc") is None or not torch.backends.mkl.is_available():
-        return None
-    with tempfile.TemporaryDirectory() as folder:
-        library = Path(folder) / "intel.so"
-        source = f"int {INTEL}(void) {{ return 1; }}"
-        command = ["gcc", "-shared", "-fPIC", "-x", "c", "-", "-o", str(library)]
-        subprocess.run(command, input=source, text=True, check=True)
-        environment = {**os.environ, "LD_PRELOAD": str(library)}
-        return subprocess.run([sys.executable, __file__, *arguments], env=environment).returncode
-
-
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="FAMILY-SIZE with a golden.json")
@@ -413,7 +386,7 @@ def main(argv: list[str] | None = None) -> int:
         family_and_size(folder)
     exact = multiplies_as_on_intel()
     if not exact:
-        code = run_with_intel_kernels([str(folder) for folder in folders])
+        code = run_with_intel_kernels(__file__, [str(folder) for folder in folders])
         if code is not None:
             return code
         print("MKL's steps for Intel need Linux, gcc and AVX-512: loss terms may differ by rounding.", file=sys.stderr)
