@@ -12,7 +12,7 @@ Weights are random (see benchmarks/random_models.py), shapes and image sizes are
 is exported to ONNX and OpenVINO as `hf-detr export` does, at its default settings, and compared with PyTorch on
 pictures. Beside it stands the stock export: `OnnxExporter` of Transformers on the nearest stock class
 (benchmarks/differences.py), one picture at a time. Times of exports are of the processor, which other
-programs on the machine hardly change; latencies are taken in turns, a few runs each.
+programs on the machine hardly change; latencies are taken in turns, a few runs each, every runtime in its own process.
 """
 
 import argparse
@@ -24,9 +24,11 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import ExitStack
 from dataclasses import asdict
 from functools import partial
 from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -112,17 +114,24 @@ def _nodes(file: Path) -> int:
 
 
 def time_model(name: str, folder: Path, threads: int, seconds: float, keep: bool) -> None:
-    """Time one model at batch 1 on every runtime, in turns, and write the medians down; then delete its exports."""
-    torch.set_num_threads(threads)
-    runs = _runs(name, folder, threads)
-    times: dict[str, list[float]] = {runtime: [] for runtime in runs}
-    once = [min(_seconds(run) for _ in range(2)) for run in runs.values()]
-    runs_per_turn = max(1, round(seconds / 5 / sum(once)))
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(times["eager"]) < 3:
-        for runtime, run in runs.items():
-            run()  # the one before it has filled the caches
-            times[runtime] += [_seconds(run) for _ in range(runs_per_turn)]
+    """Time one model at batch 1 on every runtime, in turns, and write the medians down; then delete its exports.
+
+    Every runtime has a process of its own: threads of one that wait for work take time from another.
+    """
+    model, processor = build_random_model(name)
+    detector = Detector.from_model(model, processor, device="cpu")
+    pixels = detector.model_input(detector.prepare(made_up_pictures(1, (480, 640))[0])[None])
+    runtimes = {runtime: _Runtime(load, name, folder, threads, pixels.numpy()) for runtime, load in _LOADERS.items()}
+    with ExitStack() as stack:
+        for runtime in runtimes.values():
+            stack.enter_context(runtime)
+        times: dict[str, list[float]] = {runtime: [] for runtime in runtimes}
+        once = [min(runtime.times(2)) for runtime in runtimes.values()]
+        runs_per_turn = max(1, round(seconds / 5 / sum(once)))
+        end = time.perf_counter() + seconds
+        while time.perf_counter() < end or len(times["eager"]) < 3:
+            for name_of_runtime, runtime in runtimes.items():
+                times[name_of_runtime] += runtime.times(1 + runs_per_turn)[1:]  # the first fills the caches
     found = {
         "model": name,
         "threads": threads,
@@ -135,40 +144,86 @@ def time_model(name: str, folder: Path, threads: int, seconds: float, keep: bool
             shutil.rmtree(folder / way)
 
 
-def _runs(name: str, folder: Path, threads: int) -> dict[str, Callable[[], object]]:
-    """By runtime, a function that runs the model on the same picture, prepared."""
-    model, processor = build_random_model(name)
-    eager = Detector.from_model(model, processor, device="cpu")
-    picture = made_up_pictures(1, (480, 640))[0]
-    sizes_hw = torch.tensor([picture.shape[:2]])
-    pixels = eager.model_input(eager.prepare(picture)[None])
-    detectors = {"eager": eager}
-    for to in FORMATS:
-        if (folder / to).is_dir():
-            detectors[to] = Detector.from_pretrained(folder / to, device="cpu", num_threads=threads)
-    stock = folder / "stock" / FORMATS["onnx"]
-    return {
-        **{runtime: partial(detector.backend, pixels, sizes_hw) for runtime, detector in detectors.items()},
-        "stock_onnx": _stock_onnxruntime(stock, threads, pixels.numpy()),
-        "stock_openvino": _stock_openvino(stock, threads, pixels.numpy()),
-    }
+class _Runtime:
+    """A process that runs a model when it is told to.
+
+    Args:
+        load: gives the function to time.
+        name, folder, threads, pixels: what `load` takes; pixels ``(1, 3, H, W)`` are prepared.
+    """
+
+    def __init__(self, load: "_Load", name: str, folder: Path, threads: int, pixels: np.ndarray):
+        context = get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, load, name, folder, threads, pixels), daemon=True)
+        self._process.start()
+        theirs.close()  # so that a process that dies is heard of
+
+    def __enter__(self) -> "_Runtime":
+        self._connection.recv()  # it is ready
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._connection.close()
+        self._process.join()
+
+    def times(self, runs: int) -> list[float]:
+        """Seconds of so many runs, one after the other."""
+        self._connection.send(runs)
+        return self._connection.recv()
 
 
-def _stock_onnxruntime(file: Path, threads: int, pixels: np.ndarray) -> Callable[[], object]:
+def _serve(connection: Connection, load: "_Load", name: str, folder: Path, threads: int, pixels: np.ndarray) -> None:
+    torch.set_num_threads(threads)
+    run = load(name, folder, threads, pixels)
+    connection.send(None)
+    try:
+        while True:
+            connection.send([_seconds(run) for _ in range(connection.recv())])
+    except EOFError:
+        return
+
+
+def _eager(name: str, folder: Path, threads: int, pixels: np.ndarray) -> Callable[[], object]:
+    return _on_pixels(Detector.from_model(*build_random_model(name), device="cpu"), pixels)
+
+
+def _exported(name: str, folder: Path, threads: int, pixels: np.ndarray, *, to: str) -> Callable[[], object]:
+    return _on_pixels(Detector.from_pretrained(folder / to, device="cpu", num_threads=threads), pixels)
+
+
+def _on_pixels(detector: Detector, pixels: np.ndarray) -> Callable[[], object]:
+    return partial(detector.backend, torch.from_numpy(pixels), torch.tensor([pixels.shape[2:]]))
+
+
+def _stock_onnxruntime(name: str, folder: Path, threads: int, pixels: np.ndarray) -> Callable[[], object]:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3  # errors
-    session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(str(_stock_file(folder)), options, providers=["CPUExecutionProvider"])
     return partial(session.run, None, {"pixel_values": pixels})
 
 
-def _stock_openvino(file: Path, threads: int, pixels: np.ndarray) -> Callable[[], object]:
+def _stock_openvino(name: str, folder: Path, threads: int, pixels: np.ndarray) -> Callable[[], object]:
     import openvino
 
     options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads}
-    return partial(openvino.compile_model(file, "CPU", options), {"pixel_values": pixels})
+    return partial(openvino.compile_model(_stock_file(folder), "CPU", options), {"pixel_values": pixels})
+
+
+def _stock_file(folder: Path) -> Path:
+    return folder / "stock" / FORMATS["onnx"]
+
+
+_Load = Callable[[str, Path, int, np.ndarray], Callable[[], object]]
+_LOADERS: dict[str, _Load] = {
+    "eager": _eager,
+    **{to: partial(_exported, to=to) for to in FORMATS},
+    "stock_onnx": _stock_onnxruntime,
+    "stock_openvino": _stock_openvino,
+}
 
 
 def _seconds(run: Callable[[], object]) -> float:
