@@ -135,6 +135,7 @@ def time_model(name: str, folder: Path, threads: int, seconds: float, keep: bool
     found = {
         "model": name,
         "threads": threads,
+        "processes": len(runtimes),
         "runs": len(times["eager"]),
         "median_seconds": {runtime: statistics.median(values) for runtime, values in times.items()},
     }
