@@ -50,8 +50,8 @@ time (DEIMv2 atto, DEIM n), in place of 1.17. PyTorch's own time changes from pr
 D-FINE n 66 to 96 ms in six of them, and 158 in one more; so read the ratios to it as rough.
 """
 _ONE_PROCESS = """\
-Models with a star were measured with all runtimes in one process, which moved the ratios to stock of two others (D-FINE s,
-DEIMv2 hg-s) by up to 0.1.
+Models with a star were measured with all runtimes in one process, which moved the ratios to stock of two others
+(D-FINE s, DEIMv2 hg-s) by up to 0.1.
 """
 
 
