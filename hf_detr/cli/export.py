@@ -172,6 +172,7 @@ def run(parser: argparse.ArgumentParser, args: argparse.Namespace, folder: Path)
         data=data,
         max_ap_drop=args.max_ap_drop,
         pictures=_pictures(args, data, folder),
+        num_pictures=args.num_pictures,
         calibration=calibration,
         options=GraphOptions(
             with_postprocess=args.with_postprocess,

@@ -59,6 +59,7 @@ def export_detector(
     data: DetectionDataset | None = None,
     max_ap_drop: float | None = None,
     pictures: Sequence[np.ndarray] | None = None,
+    num_pictures: int = NUM_PICTURES,
     calibration: Sequence[np.ndarray] | None = None,
     options: GraphOptions | None = None,
     image_size_hw: tuple[int, int] | None = None,
@@ -83,6 +84,7 @@ def export_detector(
         max_ap_drop: AP, 0 to 1, that may be lost; by default by precision, `MAX_AP_DROP`.
         pictures: ``uint8 (H, W, 3)`` RGB to compare on, best those the model is made for; by default some of the data,
             or made-up ones, which tell less.
+        num_pictures: how many of these it takes itself.
         calibration: pictures that int8 takes the ranges of values of; by default some of the data.
         options: what goes into the graph.
         image_size_hw: height and width of the input in pixels; the model's own by default.
@@ -110,7 +112,7 @@ def export_detector(
         require_calibration(calibration)
     made_up = pictures is None and data is None
     if pictures is None:
-        pictures = made_up_pictures(NUM_PICTURES, (480, 640)) if made_up else PicturesOf(data, NUM_PICTURES)
+        pictures = made_up_pictures(num_pictures, (480, 640)) if made_up else PicturesOf(data, num_pictures)
     model, processor = load_detector(model_name_or_path, revision)
     reference = Detector.from_model(model, processor, device="cpu", image_size_hw=image_size_hw)
     before = None if data is None else require_average_precision(reference, data)

@@ -55,8 +55,8 @@ def test_nothing_of_the_exporter_is_printed(tmp_path: Path, capfd: pytest.Captur
 
 def test_made_up_pictures_are_called_so(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     model, data = save_decided_detector(tmp_path / "model"), make_coco(tmp_path / "data", images=5)
-    assert main(["export", str(model)]) == 0
-    assert "made-up pictures" in (shown := capfd.readouterr().out) and "--images" in shown
+    assert main(["export", str(model), "--num_pictures", "3"]) == 0
+    assert "in 3 made-up pictures" in (shown := capfd.readouterr().out) and "--images" in shown
     assert json.loads((model / "onnx" / "export.json").read_text())["agreement_with_pytorch"]["made_up"] is True
     assert main(["export", str(model), "--overwrite", "--images", str(images_folder(data, "valid"))]) == 0
     assert "made-up" not in (shown := capfd.readouterr().out) and "give some with --images" not in shown
