@@ -74,7 +74,7 @@ def read_csv_table(split: Split) -> AnnotationTable:
 
 
 def _others(row: CsvRow, names: Sequence[str]) -> dict[str, Any]:
-    """What other columns say of an object: numbers where they are written like ours, else text.
+    """What other columns say of an object: numbers where they are written as we would, else text.
 
     What COCO has under the name of a column is not replaced by it.
     """
@@ -85,10 +85,11 @@ def _others(row: CsvRow, names: Sequence[str]) -> dict[str, Any]:
 def _value(text: str) -> int | float | str:
     for kind in (int, float):
         try:
-            if str(kind(text)) == text:
-                return kind(text)
+            number = kind(text)
         except ValueError:
             continue
+        if str(number) == text and abs(number) < 2**63:  # more is no number in JSON, nor are NaN and infinity
+            return number
     return text
 
 

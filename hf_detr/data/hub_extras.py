@@ -81,11 +81,16 @@ def _is_json(kind: pa.DataType) -> bool:
 
 def _values(columns: Mapping[str, pa.Array | pa.ChunkedArray], row: int) -> dict[str, Any]:
     values = {name: column[row].as_py() for name, column in columns.items()}
-    return {
-        name: json.loads(value) if _is_json(columns[name].type) else value
-        for name, value in values.items()
-        if value is not None
-    }
+    return {name: _parsed(value, columns[name].type) for name, value in values.items() if value is not None}
+
+
+def _parsed(value: Any, kind: pa.DataType) -> Any:
+    """A value of a column, or values in a list, that are JSON in the data."""
+    if _is_json(kind):
+        return json.loads(value)
+    if is_list(kind) and _is_json(kind.value_type):
+        return [None if one is None else json.loads(one) for one in value]
+    return value
 
 
 def _packed_ids(ids: Sequence[Any]) -> np.ndarray:

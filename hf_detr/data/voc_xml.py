@@ -104,7 +104,7 @@ def _value(element: ElementTree.Element) -> Any:
     if len(element):
         return _values(element)
     text = (element.text or "").strip()
-    return int(text) if text.isascii() and text.isdecimal() and str(int(text)) == text else text
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 19 and str(int(text)) == text else text
 
 
 def _corners(element: ElementTree.Element) -> list[float]:

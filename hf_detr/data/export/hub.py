@@ -138,7 +138,7 @@ def _write_split(folder: Path, split: str, index: SourcedIndex, pictures: Pictur
 
 
 def _with_text(kind: "pa.DataType") -> "pa.DataType":
-    """A type with text in the place of JSON, of which Arrow makes no values (25)."""
+    """A type with text in the place of JSON, of which Arrow makes no values within others (26)."""
     import pyarrow as pa
 
     if isinstance(kind, pa.JsonType):

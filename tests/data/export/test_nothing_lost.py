@@ -253,12 +253,14 @@ def test_what_other_formats_say_beyond_boxes_is_kept(tmp_path: Path) -> None:
     source = tmp_path / "csv"
     source.mkdir()
     Image.new("L", (9, 9)).save(source / "a.png")
-    table = "image,class,xmin,ymin,xmax,ymax,score,who,id,note\na.png,cat,1,2,5,6,0.5,me,x7,\nb.png,,,,,,,,,\n"
+    table = "image,class,xmin,ymin,xmax,ymax,score,who,id,note,plate\na.png,cat,1,2,5,6,0.5,nan,x7,,"
+    table += f"{10**20}\nb.png,,,,,,,,,,\n"
     (source / "train.csv").write_text(table)
     Image.new("L", (9, 9)).save(source / "b.png")
     assert convert(source, tmp_path / "one", "coco").notes == ()
     (row,) = read(tmp_path / "one")["annotations"]
-    assert (row["score"], row["who"], row["csv_id"], "note" in row) == (0.5, "me", "x7", False)
+    assert (row["score"], row["who"], row["csv_id"], "note" in row) == (0.5, "nan", "x7", False)
+    assert row["plate"] == str(10**20)
     people = tmp_path / "people"
     (people / "Images").mkdir(parents=True)
     Image.new("L", (9, 9)).save(people / "Images" / "a.jpg")
