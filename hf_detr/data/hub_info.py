@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_detr.data.table import Id, is_id
+from hf_detr.errors import reason_of
 
 logger = logging.getLogger(__name__)
 
@@ -61,10 +62,14 @@ def find_on_hub(name: str, revision: str | None = None, *, only_copies: bool = F
         only_copies: look at what has been downloaded before, and ask nobody.
     """
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
+    from huggingface_hub.errors import HfHubHTTPError, RemoteEntryNotFoundError
 
     try:
         path = hf_hub_download(name, INFO_FILE, repo_type="dataset", revision=revision, local_files_only=only_copies)
-    except (EntryNotFoundError, HfHubHTTPError, OSError):
+    except RemoteEntryNotFoundError:
+        return None
+    except (HfHubHTTPError, OSError) as error:
+        reason = reason_of(error)
+        logger.info("%s: ids of classes are their places, for there is no %s to be had: %s", name, INFO_FILE, reason)
         return None
     return Path(path)

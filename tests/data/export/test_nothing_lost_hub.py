@@ -91,7 +91,8 @@ def test_what_is_said_of_other_classes_is_not_used(rich: Path, tmp_path: Path) -
     assert [row["id"] for row in read(tmp_path / "back")["categories"]] == [0, 1, 2]
 
 
-def test_the_hub_is_asked_for_it(rich: Path, tmp_path: Path) -> None:
+def test_the_hub_is_asked_for_it(rich: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
     convert(rich, tmp_path / "hub", "hub")
     with read_from_hub(tmp_path / "cache") as hub:
         content = (tmp_path / "hub" / "coco_info.json").read_bytes()
@@ -100,5 +101,6 @@ def test_the_hub_is_asked_for_it(rich: Path, tmp_path: Path) -> None:
         found = find_on_hub("me/cats")
         assert found is not None and found.read_bytes() == content
         assert find_on_hub("me/cats", only_copies=True) == found
-        assert find_on_hub("me/cats", "a-branch-that-is-not-there") is None
-        assert find_on_hub("me/dogs") is find_on_hub("me/nothing") is None
+        assert find_on_hub("me/dogs") is None and "to be had" not in caplog.text  # most data sets have none
+        assert find_on_hub("me/cats", "a-branch-that-is-not-there") is find_on_hub("me/nothing") is None
+        assert "me/nothing: ids of classes are their places, for there is no coco_info.json to be had: " in caplog.text
