@@ -45,9 +45,10 @@ runtimes, after a run that does not count. **eager** is PyTorch as it is. The ot
 faster. **/ stock** is our file to the stock one on the same runtime, where OpenVINO reads the stock ONNX file.
 
 Every runtime has a process of its own. Run twice, the ratios to stock of four small models were within 0.05 of each
-other. What is above 1 is the price of any batch: with `--static_batch` OpenVINO took 0.99 and 1.00 of the stock file's
-time (DEIMv2 atto, DEIM n), in place of 1.17. PyTorch's own time changes from process to process on this machine: for
-D-FINE n 66 to 96 ms in six of them, and 158 in one more; so read the ratios to it as rough.
+other. In OpenVINO, what is above 1 is the price of any batch: with `--static_batch` it took 0.99 and 1.00 of the stock
+file's time (DEIMv2 atto, DEIM n), in place of 1.14 to 1.19; ONNX Runtime took 1.05, as before. PyTorch's own time
+changes from process to process on this machine: for D-FINE n and DEIM n 65 to 96 ms in ten of them, and 158 in one
+more; so read the ratios to it as rough.
 """
 _ONE_PROCESS = """\
 Models with a star were measured with all runtimes in one process, which moved the ratios to stock of two others
