@@ -52,7 +52,8 @@ more; so read the ratios to it as rough.
 """
 _ONE_PROCESS = """\
 Models with a star were measured with all runtimes in one process, which moved the ratios to stock of two others
-(D-FINE s, DEIMv2 hg-s) by up to 0.1.
+(D-FINE s, DEIMv2 hg-s) by up to 0.1. Their files, in the table above too, are from before the zeros around the picture
+were kept in the stem of HGNetv2 ([changelog](../CHANGELOG.md)).
 """
 
 

@@ -1,7 +1,7 @@
 """The numbers of COCO annotations, parsed into columns in several threads where all is as it should be.
 
-Records as Python objects take five times as long. What this parser refuses, and any value that needs a word with the
-user, is left to those.
+Records as Python objects take several times as long. What this parser refuses, and any value that needs a word with
+the user, is left to those.
 """
 
 from dataclasses import dataclass

@@ -35,13 +35,17 @@ def write_csv(folder: Path, splits: Mapping[str, SourcedIndex], pictures: Pictur
 
 def column_keys(found: Survey) -> list[str]:
     """What is known of objects that can be columns: numbers, or text, whose name readers take for nothing else."""
-    plain = [key for key, kind in found.annotation_kinds.items() if kind in ("int64", "float64", "string")]
-    return [key for key in plain if key not in COCO_KEYS and _is_other(key)]
+    keys: list[str] = []
+    for key, kind in found.annotation_kinds.items():
+        if kind in ("int64", "float64", "string") and key not in COCO_KEYS and _are_others([*keys, key]):
+            keys.append(key)
+    return keys
 
 
-def _is_other(name: str) -> bool:
+def _are_others(names: Sequence[str]) -> bool:
+    """Together: with the width and height of the picture x and y would be a second box, and neither is alone."""
     try:
-        return find_columns([*COLUMNS, name]) == find_columns(COLUMNS)
+        return find_columns([*COLUMNS, *names]) == find_columns(COLUMNS)
     except ValueError:
         return False
 

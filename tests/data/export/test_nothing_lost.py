@@ -293,6 +293,28 @@ def test_keypoints_of_yolo(tmp_path: Path, shape: str, numbers: str, keypoints: 
     assert row.get("num_keypoints") == (None if keypoints is None else 1)
 
 
+def test_columns_of_csv_that_would_be_a_second_box(tmp_path: Path) -> None:
+    image = {"id": 1, "file_name": "a.png", "height": SIZE_HW[0], "width": SIZE_HW[1]}
+    row = {
+        "id": 1,
+        "image_id": 1,
+        "category_id": 1,
+        "bbox": [1, 2, 3, 4],
+        "x": 5,
+        "y": 6,
+        "w": 7,
+        "h": 8,
+        "label": "me",
+    }
+    content = {"images": [image], "annotations": [row], "categories": [{"id": 1, "name": "cat"}]}
+    source = write(tmp_path / "in", {"train": content})
+    notes = convert(source, tmp_path / "csv", "csv").notes
+    assert notes[0] == "Left out, as CSV has no place for it: y of 1 object, label of 1 object."
+    convert(tmp_path / "csv", tmp_path / "back", "coco")
+    (found,) = read(tmp_path / "back")["annotations"]
+    assert found["bbox"] == row["bbox"] and (found["x"], found["w"], found["h"]) == (5, 7, 8)
+
+
 def test_csv_keeps_numbers_and_text(rich: Path, tmp_path: Path) -> None:
     assert convert(rich, tmp_path / "csv", "csv").notes[1] == (
         "Left out, as CSV has no place for it: attributes of 20 objects, keypoints of 2 objects, num_keypoints of 2 "
